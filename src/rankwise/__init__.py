@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Adapt, merge, convert and inspect neural networks through the rank and the spectrum of their weights."""
+
+from rankwise.adapters import LoRA
+from rankwise.core.adapt import adapt, adaptations
+from rankwise.core.adaptation import Adaptation
+from rankwise.core.adapter import Adapter, Factored
+from rankwise.core.errors import CheckpointError, MethodError, RankwiseError, StateError, TargetError
+from rankwise.core.load import load
+from rankwise.core.method import Method, methods, register
+from rankwise.core.targets import Target
+
+__all__ = [
+    "Adaptation",
+    "Adapter",
+    "CheckpointError",
+    "Factored",
+    "LoRA",
+    "Method",
+    "MethodError",
+    "RankwiseError",
+    "StateError",
+    "Target",
+    "TargetError",
+    "adapt",
+    "adaptations",
+    "load",
+    "methods",
+    "register",
+]

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Put a method's adapters on a model, in place."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from rankwise.core.adaptation import Adaptation
+from rankwise.core.method import Method
+from rankwise.core.place import assemble, place, runtime_of, unwrapped
+from rankwise.core.select import find_targets
+
+
+def adapt(
+    model: nn.Module,
+    method: Method,
+    targets: str | Sequence[str] = "all-linear",
+    *,
+    name: str = "default",
+    ranks: Mapping[str, int] | None = None,
+    dtype: torch.dtype | None = None,
+    seed: int = 0,
+) -> Adaptation:
+    """Put adapters on the weights that `targets` names, freeze everything else, and return the handle.
+
+    Args:
+        model: any module; changed in place.
+        method: the method and its hyperparameters, e.g. `LoRA(rank=16)`.
+        targets: "all-linear", "attention", "mlp", a list of name suffixes, or one regular expression.
+        name: the adapter's name; several live side by side.
+        ranks: ranks for some targets, by name suffix, in place of the method's own.
+        dtype: dtype of the adapter's tensors; None takes float32, or float64 on a float64 base.
+        seed: the source of every random number, together with each target's name.
+
+    Returns:
+        The handle to train, save, merge and remove the adapter with.
+
+    Raises:
+        TargetError: if nothing matches, or a matched layer cannot carry an adapter.
+        MethodError: if a field does not fit a matched layer (a rank above its size).
+        StateError: if the name is taken, or the model is already wrapped or sharded.
+    """
+    model = unwrapped(model)
+    found = find_targets(model, targets)
+    parts = assemble(method, found, ranks=dict(ranks or {}), dtype=dtype, seed=seed)
+    return Adaptation(model, name, place(model, name, parts))
+
+
+def adaptations(model: nn.Module) -> dict[str, Adaptation]:
+    """The handles of all adapters on a model, by name; also on a copy of an adapted model."""
+    runtime = runtime_of(model)
+    return {} if runtime is None else {name: Adaptation(model, name, runtime) for name in runtime.installed}

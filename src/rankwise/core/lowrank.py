@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fused step that adds a low-rank product to a linear layer's output.
+
+    y = base + (x right^T) left^T,   base [*, out], x [*, in], left [out, k], right [k, in]
+
+The product is accumulated into `base` by the matrix multiplication itself, so no second output-sized tensor is made.
+Saved for backward: x (needed for the gradient of `right`), the bottleneck x right^T [*, k] and the two factors, which is
+what plain autograd keeps. Under torch.compile, functorch transforms and tensor subclasses the plain formula runs.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def add_low_rank(
+    base: Float[Tensor, "*tokens out"],
+    x: Float[Tensor, "*tokens in"],
+    left: Float[Tensor, "out k"],
+    right: Float[Tensor, "k in"],
+    *,
+    inplace: bool = False,
+) -> Float[Tensor, "*tokens out"]:
+    """Base plus the output of the product left @ right.
+
+    Args:
+        base: what the frozen layer gave; its dtype is the dtype of the computation.
+        x: the layer's input.
+        left: left factor.
+        right: right factor.
+        inplace: whether `base` may be overwritten.
+
+    Returns:
+        base + x right^T left^T, in the dtype of `base`.
+    """
+    dtype = base.dtype
+    x, left, right = x.to(dtype), left.to(dtype), right.to(dtype)
+    if not inplace or _needs_plain(base, x, left, right):
+        return base + F.linear(F.linear(x, right), left)
+    return _AddLowRank.apply(base, x, left, right)
+
+
+class _AddLowRank(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, base: Tensor, x: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        with torch.autocast(base.device.type, enabled=False):
+            bottleneck = x.reshape(-1, x.shape[-1]) @ right.t()
+            flat = base.view(-1, base.shape[-1])
+            flat.addmm_(bottleneck, left.t())
+        ctx.mark_dirty(base)
+        ctx.save_for_backward(x, bottleneck, left, right)
+        return base
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, bottleneck, left, right = ctx.saved_tensors
+        needs_x, needs_left, needs_right = ctx.needs_input_grad[1:]
+        with torch.autocast(grad.device.type, enabled=False):
+            flat, tokens = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, x.shape[-1])
+            if torch.is_grad_enabled():  # double backward: the bottleneck must be a function of x and right
+                bottleneck = tokens @ right.t()
+            inner = flat @ left if needs_x or needs_right else None
+            grad_left = flat.t() @ bottleneck if needs_left else None
+            grad_right = inner.t() @ tokens if needs_right else None
+            grad_x = (inner @ right).view(x.shape) if needs_x else None
+        return grad, grad_x, grad_left, grad_right
+
+
+def _needs_plain(base: Tensor, *others: Tensor) -> bool:
+    """Whether an in-place custom function cannot be used on these tensors."""
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return True
+    if base.is_leaf and base.requires_grad:
+        return True
+    plain = (Tensor, torch.nn.Parameter)
+    return not base.is_contiguous() or type(base) not in plain or any(type(t) not in plain for t in others)

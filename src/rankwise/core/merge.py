@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write deltas into base weights, and take them out again to the last bit.
+
+    W = round(W0 + sum_i scale_i delta_i),   the sum in float64 and one rounding to the weight's dtype
+
+The weight as it was is kept until the adapter is unmerged or removed, so unmerging restores the original bits. Nothing
+is written before every new weight is computed and found finite.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from rankwise.core.adapter import Adapter
+from rankwise.core.errors import StateError, TargetError, listed
+from rankwise.core.slot import Slot
+from rankwise.core.targets.base import Target
+
+
+@dataclass(frozen=True)
+class MergeReport:
+    """How much of a merge survived the rounding to the weights' dtype.
+
+    Attributes:
+        lost: for each target the share of the delta that rounding ate, ||written - delta|| / ||delta||; 0 for no delta.
+        tolerance: the share above which a target counts as damaged.
+    """
+
+    lost: dict[str, float]
+    tolerance: float = 0.05
+
+    @property
+    def worst(self) -> float:
+        """The largest share lost at any target."""
+        return max(self.lost.values(), default=0.0)
+
+    @property
+    def damaged(self) -> list[str]:
+        """Targets that lost more than the tolerance."""
+        return [name for name, share in self.lost.items() if share > self.tolerance]
+
+    def __str__(self) -> str:
+        text = f"merged {len(self.lost)} targets; rounding ate at most {self.worst:.2%} of a delta"
+        if self.damaged:
+            text += (
+                f"; above {self.tolerance:.0%} at {listed(self.damaged)}: merge into a wider dtype to keep the update"
+            )
+        return text
+
+
+@dataclass(frozen=True)
+class _Merged:
+    """A new weight and bias, computed and not yet written; no weight if nothing is merged any more."""
+
+    slot: Slot
+    weight: Tensor | None
+    bias: Tensor | None
+    lost: float
+
+
+def merge(slots: list[Slot], names: list[str]) -> MergeReport:
+    """Make the base weights of `slots` hold the deltas of the adapters in `names` and of no others.
+
+    Raises:
+        StateError: if a delta or a merged weight is not finite.
+        TargetError: if a weight is quantised, or a bias delta has no bias to go into.
+    """
+    computed = [_computed(slot, [name for name in names if name in slot]) for slot in slots]
+    with torch.no_grad():
+        for one in computed:
+            _write(one)
+    return MergeReport({one.slot.target.name: one.lost for one in computed})
+
+
+def exact_delta(adapter: Adapter) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."] | None]:
+    """The delta and the bias delta of an adapter, computed in float64 from its tensors as they are."""
+    with torch.no_grad(), as_float64(adapter), torch.autocast(adapter.target.device.type, enabled=False):
+        bias = adapter.bias_delta()
+        return adapter.delta().double(), None if bias is None else bias.double()
+
+
+@contextmanager
+def as_float64(adapter: Adapter) -> Iterator[None]:
+    """Let an adapter and its shared state read their floating-point tensors in float64.
+
+    The tensors themselves stay untouched, so gradients, optimizers and data-parallel hooks do not notice.
+    """
+    modules = [m for root in (adapter, adapter.shared) if root is not None for m in root.modules()]
+    stores = [store for m in modules for store in (m._parameters, m._buffers)]
+    kept = [(store, key, value) for store in stores for key, value in store.items() if value is not None]
+    try:
+        for store, key, value in kept:
+            if value.is_floating_point():
+                wide = value.detach().double()
+                store[key] = nn.Parameter(wide, requires_grad=False) if isinstance(value, nn.Parameter) else wide
+        yield
+    finally:
+        for store, key, value in kept:
+            store[key] = value
+
+
+def _computed(slot: Slot, names: list[str]) -> _Merged:
+    target = slot.target
+    if target.quantized:
+        raise TargetError(
+            f"{target.name!r} is quantised ({type(target.parameter()).__name__}); writing a small update into it would "
+            "erase most of it. Load the base in 16 or 32 bits and merge there (rankwise export does)."
+        )
+    base = target.stored().detach()
+    deltas = [(slot.runtime.installed[name].scale, *exact_delta(slot[name])) for name in names]
+    total = sum((scale * target.to_storage(delta) for scale, delta, _ in deltas), torch.zeros((), dtype=torch.float64))
+    shifts = [scale * shift for scale, _, shift in deltas if shift is not None]
+    if not bool(torch.isfinite(total).all()) or not all(bool(torch.isfinite(shift).all()) for shift in shifts):
+        raise StateError(
+            f"the delta of {target.name!r} from adapter {listed(names)} holds NaN or infinite entries; nothing was merged. "
+            "The adapter is broken: train it again or load an earlier checkpoint."
+        )
+    weight = (base.double() + total).to(base.dtype)
+    if not bool(torch.isfinite(weight).all()):
+        raise StateError(
+            f"the merged weight of {target.name!r} does not fit into {base.dtype}; nothing was merged. Use a wider dtype."
+        )
+    written = weight.double() - base.double()
+    norm = float(torch.linalg.vector_norm(total))
+    lost = float(torch.linalg.vector_norm(written - total)) / norm if norm else 0.0
+    return _Merged(slot, weight if names else None, _new_bias(target, shifts), lost)
+
+
+def _new_bias(target: Target, shifts: list[Tensor]) -> Tensor | None:
+    bias = target.bias()
+    if not shifts:
+        return bias
+    if bias is None:
+        raise TargetError(
+            f"the method moves the bias of {target.name!r}, but the layer has none to merge into; give the layer a zero "
+            "bias, or use the adapter unmerged."
+        )
+    return (bias.detach().double() + torch.stack(shifts).sum(0)).to(bias.dtype)
+
+
+def _write(one: _Merged) -> None:
+    target = one.slot.target
+    weight, bias = target.stored().detach(), target.bias()
+    if one.weight is None:
+        target.write(weight, bias)
+        target.original = target.original_bias = None
+        return
+    if target.original is None:
+        target.original = weight.clone()
+        target.original_bias = None if bias is None else bias.detach().clone()
+    target.write(one.weight, one.bias)

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which weights are stored quantised, and their values as a dense tensor.
+
+Covers torchao's tensor subclasses (int8 weight-only and its siblings) and bitsandbytes' 4-bit and 8-bit layers.
+A quantised weight is read, never written: rounding a small update into 4 bits erases it.
+"""
+
+from torch import Tensor, nn
+
+
+def is_quantized(module: nn.Module, weight: Tensor) -> bool:
+    """Whether a weight is held in a quantised format."""
+    return _is_bitsandbytes(weight) or _is_torchao(weight)
+
+
+def dequantized(module: nn.Module, weight: Tensor) -> Tensor:
+    """The values of a weight as a plain tensor; a plain weight is returned as it is.
+
+    Bitsandbytes needs its state beside the weight, hence the module.
+    """
+    if _is_bitsandbytes(weight):
+        return _bitsandbytes_values(module, weight)
+    if _is_torchao(weight):
+        return weight.dequantize()
+    return weight
+
+
+def _is_torchao(weight: Tensor) -> bool:
+    return type(weight.data).__module__.startswith("torchao.")
+
+
+def _is_bitsandbytes(weight: Tensor) -> bool:
+    return type(weight).__module__.startswith("bitsandbytes.")
+
+
+def _bitsandbytes_values(module: nn.Module, weight: Tensor) -> Tensor:
+    import bitsandbytes.functional as bnb  # noqa: PLC0415 - optional: only present where such a layer exists
+
+    if type(weight).__name__ == "Params4bit":
+        return bnb.dequantize_4bit(weight.data, weight.quant_state)
+    scale = weight.SCB if weight.SCB is not None else module.state.SCB
+    return bnb.int8_vectorwise_dequant(weight.data, scale)

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests of methods share: tolerances by dtype, and the grid of layers and features every method must fill."""
+
+from rankwise.testing.tolerance import TOLERANCE, assert_close
+
+__all__ = ["TOLERANCE", "assert_close"]

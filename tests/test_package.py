@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `import rankwise` costs, what it leaves alone, and what it offers."""
+
+import subprocess
+import sys
+
+import rankwise
+
+BUDGET = 0.3  # seconds beyond importing torch
+
+TIMED_IMPORT = """
+import time, torch
+start = time.perf_counter()
+import rankwise
+print(time.perf_counter() - start)
+"""
+
+LEAN_IMPORT = """
+import sys
+import rankwise
+import torch
+heavy = {"transformers", "peft", "datasets", "accelerate", "diffusers", "torchao", "bitsandbytes", "matplotlib"}
+print(sorted(heavy & set(sys.modules)), torch.cuda.is_initialized())
+"""
+
+PUBLIC = [
+    "Adaptation",
+    "Adapter",
+    "CheckpointError",
+    "Factored",
+    "LoRA",
+    "Method",
+    "MethodError",
+    "RankwiseError",
+    "StateError",
+    "Target",
+    "TargetError",
+    "adapt",
+    "adaptations",
+    "load",
+    "methods",
+    "register",
+]
+
+
+def run(code: str) -> str:
+    """What a fresh interpreter prints for `code`."""
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_importing_costs_little_beyond_torch():
+    seconds = min(float(run(TIMED_IMPORT)) for _ in range(3))
+    assert seconds < BUDGET
+
+
+def test_importing_loads_no_extra_and_leaves_the_gpu_alone():
+    assert run(LEAN_IMPORT) == "[] False"
+
+
+def test_public_names_are_the_agreed_ones():
+    assert sorted(rankwise.__all__) == PUBLIC
+
+
+def test_every_public_name_exists():
+    missing = [name for name in rankwise.__all__ if not hasattr(rankwise, name)]
+    assert missing == []
