@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Add a trainable product of two thin matrices to each frozen weight.
 
-    W = W0 + s left right - s left0 right0,   left [out, r], right [r, in],   s = alpha / r   (alpha / sqrt(r) if stabilised)
+    W = W0 + s left right - s left0 right0,   left [out, r], right [r, in],
+    s = alpha / r, or alpha / sqrt(r) if stabilized
 
 With the usual starts left is zero, so W = W0 and the last term is absent. PiSSA starts from the leading singular
-vectors of W0 and OLoRA from its QR factors; there the frozen copy of the start is subtracted, so that W0 itself is never
-rewritten and the model starts at the base function (at twice the rank's cost).
+vectors of W0 and OLoRA from its QR factors; there the frozen copy of the start is subtracted, so that W0 itself is
+never rewritten and the model starts at the base function (at twice the rank's cost).
 
-LoRA: Hu et al. 2021, arXiv 2106.09685. Rank stabilisation: Kalajdzievski 2023, arXiv 2312.03732. PiSSA: Meng et al. 2024,
-arXiv 2404.02948. OLoRA: Buyukakyuz 2024, arXiv 2406.01775. Does not choose ranks by itself.
+LoRA: Hu et al. 2021, arXiv 2106.09685. Rank stabilization: Kalajdzievski 2023, arXiv 2312.03732. PiSSA: Meng et al.
+2024, arXiv 2404.02948. OLoRA: Buyukakyuz 2024, arXiv 2406.01775. Does not choose ranks by itself.
 """
 
 from dataclasses import dataclass

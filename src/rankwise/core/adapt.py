@@ -12,7 +12,7 @@ from rankwise.core.place import assemble, place, runtime_of, unwrapped
 from rankwise.core.select import find_targets
 
 
-def adapt(
+def adapt(  # noqa: PLR0913 - the one call that users make
     model: nn.Module,
     method: Method,
     targets: str | Sequence[str] = "all-linear",

@@ -127,5 +127,5 @@ class Factored(Adapter):
 
 
 def kaiming_uniform(shape: tuple[int, ...], fan_in: int, generator: torch.Generator) -> Float[Tensor, "..."]:
-    """Uniform on [-1/sqrt(fan_in), 1/sqrt(fan_in)]: Kaiming's bound for a = sqrt(5), the usual start of a right factor."""
+    """Uniform on [-1, 1] / sqrt(fan_in): Kaiming's bound for a = sqrt(5), the usual start of a right factor."""
     return (torch.rand(shape, generator=generator) * 2 - 1) / fan_in**0.5

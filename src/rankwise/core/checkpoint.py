@@ -14,13 +14,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 from rankwise.core.adapter import Adapter
 from rankwise.core.errors import CheckpointError, MethodError, listed, nearest
 from rankwise.core.files import DESCRIPTION, commit, digest, read
 from rankwise.core.fingerprint import fingerprint
 from rankwise.core.method import Method
+from rankwise.core.sharded import whole
 from rankwise.core.slot import Installed
 from rankwise.core.tensor_file import from_bytes, to_bytes, unique_json
 
@@ -84,7 +84,7 @@ def save(record: Record, folder: Path) -> None:
     Raises:
         CheckpointError: if the folder cannot be written.
     """
-    tensors = {key: _whole(value) for key, value in _tensors(record).items()}
+    tensors = {key: whole(value) for key, value in _tensors(record).items()}
     first = next(iter(record.adapters.values()))
     description = {
         "format": FORMAT,
@@ -172,10 +172,6 @@ def _tensors(record: Record) -> dict[str, Tensor]:
     if record.installed.shared is not None:
         found |= {f"shared:{key}": value for key, value in record.installed.shared.state_dict().items()}
     return found | {f"schedule:{key}": value for key, value in record.installed.schedule.items()}
-
-
-def _whole(value: Tensor) -> Tensor:
-    return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def _adapter_dtype(first: Adapter, installed: Installed) -> str:

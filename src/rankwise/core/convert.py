@@ -38,11 +38,11 @@ class Best:
 
 
 def best_factors(adapter: Adapter, rank: int) -> Best:
-    """The best factors of `rank` for an adapter's delta, balanced so that both carry the root of the singular values."""
+    """The best factors of `rank` for an adapter's delta; both carry the roots of the singular values."""
     target = adapter.target
     with torch.no_grad(), as_float64(adapter):
         bias = adapter.bias_delta()
-        if _pure(adapter):
+        if isinstance(adapter, Factored) and type(adapter).delta is Factored.delta:
             u, s, v = svd_of_product(*adapter.factors())
         else:
             u, s, v = svd(exact_delta(adapter)[0].reshape(target.matrix_shape))
@@ -77,10 +77,6 @@ def fitted_rank(method: Method, target: Target) -> int | None:
         raise MethodError(f"{type(method).__name__} has no rank to convert to; convert to LoRA(rank=...).")
     limit = min(target.out_features, target.in_features)
     return limit if rank > limit else None
-
-
-def _pure(adapter: Adapter) -> bool:
-    return isinstance(adapter, Factored) and type(adapter).delta is Factored.delta
 
 
 def _padded(left: Tensor, right: Tensor, rank: int) -> tuple[Tensor, Tensor]:

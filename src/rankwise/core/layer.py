@@ -9,7 +9,7 @@ very same object as before.
 
 from collections.abc import Iterable
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -111,8 +111,8 @@ def uninstall(slot: Slot) -> None:
         return
     for module, attr in ((target.module, target.attr), *target.ties):
         module.__dict__[_READ].pop(attr)
-        children = module._modules.get(SLOTS)
-        if children is not None and attr in children:
+        children = _slots_of(module)
+        if attr in children:
             del children[attr]
         _restore_if_unused(module)
     target.host.__dict__.get(_GUESTS, set()).discard(target.name)
@@ -123,8 +123,7 @@ def slot_of(module: nn.Module, attr: str) -> Slot | None:
     """The slot on a module's weight, None if there is none."""
     if attr in module.__dict__.get(_READ, {}):
         return module.__dict__[_READ][attr]
-    children = module._modules.get(SLOTS)
-    return children[attr] if isinstance(children, nn.ModuleDict) and attr in children else None
+    return cast("Slot | None", _slots_of(module)._modules.get(attr))
 
 
 def slots(model: nn.Module) -> Iterable[Slot]:
@@ -151,6 +150,12 @@ def _become_host(module: nn.Module, runtime: Runtime) -> None:
     _swap(module, called=False)
 
 
+def _slots_of(module: nn.Module) -> nn.ModuleDict:
+    """The child of a module that holds its slots; an empty one of no module if there is none."""
+    children = module._modules.get(SLOTS)
+    return children if isinstance(children, nn.ModuleDict) else nn.ModuleDict()
+
+
 def _restore_if_unused(module: nn.Module) -> None:
     children = module._modules.get(SLOTS)
     if isinstance(children, nn.ModuleDict) and not len(children):
@@ -159,7 +164,7 @@ def _restore_if_unused(module: nn.Module) -> None:
         return
     for key in (_READ, _CACHE, _GUESTS, "_rankwise_runtime"):
         module.__dict__.pop(key, None)
-    module.__class__ = _origin(type(module))[0]
+    cast(nn.Module, module).__class__ = _origin(type(module))[0]
 
 
 def _swap(module: nn.Module, *, called: bool) -> None:
@@ -179,7 +184,7 @@ def _adapted_class(base: type[nn.Module], called: bool, reads: tuple[str, ...]) 
     if issubclass(base, nn.RNNBase) and not called:
         body["_flat_weights"] = property(_flat_weights, lambda self, value: None)
     mixin = AdaptedLayer if called else AdaptedHost
-    return type(f"Adapted{base.__name__}", (mixin, base), body)
+    return cast("type[nn.Module]", type(f"Adapted{base.__name__}", (mixin, base), body))
 
 
 def _origin(kind: type) -> tuple[type[nn.Module], bool, tuple[str, ...]]:

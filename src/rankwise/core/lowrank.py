@@ -4,8 +4,8 @@
     y = base + (x right^T) left^T,   base [*, out], x [*, in], left [out, k], right [k, in]
 
 The product is accumulated into `base` by the matrix multiplication itself, so no second output-sized tensor is made.
-Saved for backward: x (needed for the gradient of `right`), the bottleneck x right^T [*, k] and the two factors, which is
-what plain autograd keeps. Under torch.compile, functorch transforms and tensor subclasses the plain formula runs.
+Saved for backward: x (needed for the gradient of `right`), the bottleneck x right^T [*, k] and the two factors, which
+is what plain autograd keeps. Under torch.compile, functorch transforms and tensor subclasses the plain formula runs.
 """
 
 from typing import Any
@@ -62,7 +62,7 @@ class _AddLowRank(torch.autograd.Function):
             flat, tokens = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, x.shape[-1])
             if torch.is_grad_enabled():  # double backward: the bottleneck must be a function of x and right
                 bottleneck = tokens @ right.t()
-            inner = flat @ left if needs_x or needs_right else None
+            inner = flat @ left
             grad_left = flat.t() @ bottleneck if needs_left else None
             grad_right = inner.t() @ tokens if needs_right else None
             grad_x = (inner @ right).view(x.shape) if needs_x else None

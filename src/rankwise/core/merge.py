@@ -90,7 +90,7 @@ def as_float64(adapter: Adapter) -> Iterator[None]:
     The tensors themselves stay untouched, so gradients, optimizers and data-parallel hooks do not notice.
     """
     modules = [m for root in (adapter, adapter.shared) if root is not None for m in root.modules()]
-    stores = [store for m in modules for store in (m._parameters, m._buffers)]
+    stores: list[dict] = [store for m in modules for store in (m._parameters, m._buffers)]
     kept = [(store, key, value) for store in stores for key, value in store.items() if value is not None]
     try:
         for store, key, value in kept:
@@ -111,18 +111,19 @@ def _computed(slot: Slot, names: list[str]) -> _Merged:
             "erase most of it. Load the base in 16 or 32 bits and merge there (rankwise export does)."
         )
     base = target.stored().detach()
-    deltas = [(slot.runtime.installed[name].scale, *exact_delta(slot[name])) for name in names]
+    deltas = [(slot.runtime.installed[name].scale, *exact_delta(slot.adapter(name))) for name in names]
     total = sum((scale * target.to_storage(delta) for scale, delta, _ in deltas), torch.zeros((), dtype=torch.float64))
     shifts = [scale * shift for scale, _, shift in deltas if shift is not None]
     if not bool(torch.isfinite(total).all()) or not all(bool(torch.isfinite(shift).all()) for shift in shifts):
         raise StateError(
-            f"the delta of {target.name!r} from adapter {listed(names)} holds NaN or infinite entries; nothing was merged. "
-            "The adapter is broken: train it again or load an earlier checkpoint."
+            f"the delta of {target.name!r} from adapter {listed(names)} holds NaN or infinite entries; nothing was "
+            "merged. The adapter is broken: train it again or load an earlier checkpoint."
         )
     weight = (base.double() + total).to(base.dtype)
     if not bool(torch.isfinite(weight).all()):
         raise StateError(
-            f"the merged weight of {target.name!r} does not fit into {base.dtype}; nothing was merged. Use a wider dtype."
+            f"the merged weight of {target.name!r} does not fit into {base.dtype}; nothing was merged. "
+            "Use a wider dtype."
         )
     written = weight.double() - base.double()
     norm = float(torch.linalg.vector_norm(total))
@@ -136,8 +137,8 @@ def _new_bias(target: Target, shifts: list[Tensor]) -> Tensor | None:
         return bias
     if bias is None:
         raise TargetError(
-            f"the method moves the bias of {target.name!r}, but the layer has none to merge into; give the layer a zero "
-            "bias, or use the adapter unmerged."
+            f"the method moves the bias of {target.name!r}, but the layer has none to merge into; give the layer a "
+            "zero bias, or use the adapter unmerged."
         )
     return (bias.detach().double() + torch.stack(shifts).sum(0)).to(bias.dtype)
 

@@ -5,6 +5,7 @@ A method is a frozen dataclass in one file of `rankwise.adapters`, registered un
 to and from plain data with a closed schema: an unknown field or a value of the wrong type is an error.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from types import NoneType, UnionType
@@ -152,7 +153,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin is tuple:
         return isinstance(value, tuple) and all(_fits(item, get_args(hint)[0]) for item in value)
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+        return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return value is None if hint in (None, NoneType) else isinstance(value, hint)

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
-from torch.distributed.tensor import DTensor
 
 from rankwise.core.adapter import Adapter
 from rankwise.core.errors import MethodError, StateError, TargetError, listed, nearest
 from rankwise.core.layer import SLOTS, install, require_unpatched, slots
 from rankwise.core.method import Method
 from rankwise.core.select import clean, suffix_of
+from rankwise.core.sharded import is_sharded
 from rankwise.core.slot import Installed, Runtime
 from rankwise.core.targets import Target
 
@@ -117,7 +117,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
             f"the model is already wrapped in {type(model).__name__}, which would not synchronise adapters added now; "
             "call adapt() first and wrap afterwards."
         )
-    if any(isinstance(p, DTensor) for p in model.parameters()):
+    if any(is_sharded(p) for p in model.parameters()):
         raise StateError(
             "the model's parameters are already sharded (DTensor), so each process would train adapters of its own; "
             "call adapt() first and shard afterwards."

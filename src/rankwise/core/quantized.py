@@ -5,6 +5,8 @@ Covers torchao's tensor subclasses (int8 weight-only and its siblings) and bitsa
 A quantised weight is read, never written: rounding a small update into 4 bits erases it.
 """
 
+from typing import Any
+
 from torch import Tensor, nn
 
 
@@ -33,7 +35,7 @@ def _is_bitsandbytes(weight: Tensor) -> bool:
     return type(weight).__module__.startswith("bitsandbytes.")
 
 
-def _bitsandbytes_values(module: nn.Module, weight: Tensor) -> Tensor:
+def _bitsandbytes_values(module: Any, weight: Any) -> Tensor:
     import bitsandbytes.functional as bnb  # noqa: PLC0415 - optional: only present where such a layer exists
 
     if type(weight).__name__ == "Params4bit":

@@ -236,9 +236,9 @@ def _tied_target(first: Candidate, users: list[tuple[str, nn.Module, str]], chos
     missing = [path for path, _, _ in users if path not in chosen and f"{path}.{first.attr}" not in chosen]
     if missing:
         raise TargetError(
-            f"{first.name!r} shares its weight with {listed(missing)}; an adapter on one of them alone cannot be merged "
-            f"and would be lost or doubled on saving. Put all of {listed([path for path, _, _ in users])} into targets, "
-            "or untie the weights first."
+            f"{first.name!r} shares its weight with {listed(missing)}; an adapter on one of them alone cannot be "
+            f"merged and would be lost or doubled on saving. Put all of {listed([path for path, _, _ in users])} into "
+            "targets, or untie the weights first."
         )
     others = tuple((module, attr) for _, module, attr in users if module is not first.module)
     return ParameterTarget(first.name, first.module, first.attr, first.module, others)

@@ -10,7 +10,7 @@ All slots of one model share one `Runtime`: which adapters are active, at what s
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from jaxtyping import Float
@@ -129,6 +129,10 @@ class Slot(nn.ModuleDict):
         object.__setattr__(self, "target", target)
         object.__setattr__(self, "runtime", runtime)
 
+    def adapter(self, name: str) -> Adapter:
+        """The adapter of that name."""
+        return cast(Adapter, self[name])
+
     def output(self, x: Tensor, base: Tensor) -> Tensor:
         """The layer's output with the adapters, from its input and its own output."""
         self._require_attached()
@@ -166,7 +170,7 @@ class Slot(nn.ModuleDict):
     def _adapters(self) -> list[tuple[float, Adapter]]:
         self._require_attached()
         plan = self.runtime.plan(list(self), self.runtime.current_context())
-        return [(scale, self[name]) for name, scale in plan]
+        return [(scale, self.adapter(name)) for name, scale in plan]
 
     def _plus(self, base: Tensor, deltas: list[tuple[float, Tensor]]) -> Tensor:
         for scale, delta in deltas:
@@ -174,13 +178,13 @@ class Slot(nn.ModuleDict):
         return base
 
     def _summed(self, x: Tensor, base: Tensor, plan: list[tuple[str, float]]) -> Tensor:
-        if len(plan) == 1 and plan[0][1] == 1.0 and not isinstance(self[plan[0][0]], Factored):
-            return self[plan[0][0]](x, base)
-        fresh = not any(self[name].reads_output for name, _ in plan)  # nobody needs `base` after this
+        chosen = [(self.adapter(name), scale) for name, scale in plan]
+        if len(chosen) == 1 and chosen[0][1] == 1.0 and not _adds_product(chosen[0][0]):
+            return chosen[0][0](x, base)
+        fresh = not any(adapter.reads_output for adapter, _ in chosen)  # nobody needs `base` after this
         output = base
-        for name, scale in plan:
-            adapter = self[name]
-            if _adds_product(adapter):
+        for adapter, scale in chosen:
+            if isinstance(adapter, Factored) and _adds_product(adapter):
                 output = adapter.add(x, output, scale, inplace=fresh or output is not base)
             else:
                 output = output + scale * (adapter(x, base.clone()) - base)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from rankwise.core.adapter import Adapter
 from rankwise.core.errors import StateError, listed
+from rankwise.core.sharded import is_sharded, local
 from rankwise.core.slot import Installed
 
 
@@ -138,8 +138,9 @@ def audit(training: Training) -> None:
     dead = [owner for owner, parameters in owners.items() if not _any_gradient(parameters)]
     if dead and not (training.shared is not None and "shared" not in dead):
         raise StateError(
-            f"adapter {training.name!r}: every gradient is exactly zero after the first backward pass at {listed(dead)}. "
-            "The adapter cannot learn there: look for a zero loss, masked labels, or a layer whose output is unused."
+            f"adapter {training.name!r}: every gradient is exactly zero after the first backward pass at "
+            f"{listed(dead)}. The adapter cannot learn there: look for a zero loss, masked "
+            "labels, or a layer whose output is unused."
         )
 
 
@@ -159,9 +160,9 @@ def require_held(optimizer: torch.optim.Optimizer, named: Iterable[tuple[str, nn
 
 
 def _any_gradient(parameters: list[nn.Parameter]) -> bool:
-    gradients = [p.grad.to_local() if isinstance(p.grad, DTensor) else p.grad for p in parameters if p.grad is not None]
+    gradients = [local(p.grad) for p in parameters if p.grad is not None]
     found = torch.stack([(g != 0).any() for g in gradients])
-    if any(isinstance(p, DTensor) for p in parameters):
+    if any(is_sharded(p) for p in parameters):
         count = found.any().to(torch.int64)
         torch.distributed.all_reduce(count)
         return bool(count)

@@ -10,6 +10,7 @@ nothing of methods.
 import math
 import zlib
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -24,7 +25,7 @@ class Target(ABC):
 
     Attributes:
         name: the path of the layer (of the weight, for weights read without calling a layer) in the model.
-        module: the module that holds the weight.
+        module: the module that holds the weight; each kind of target reads its own layer's attributes.
         attr: the weight's attribute name in `module`.
         shape: the canonical shape, [out, in], [out, in / groups, *kernel] or [*batch, out, in].
         groups: groups of a convolution; 1 elsewhere.
@@ -35,9 +36,10 @@ class Target(ABC):
         bias_channels: which entries of that bias belong to this weight.
         original: the weight as it was before a merge; None when nothing is merged.
         original_bias: the bias likewise.
-        restoring: whether saved tensors will replace an adapter's initial values, so that a costly start can be skipped.
+        restoring: whether saved tensors will replace an adapter's initial values (a costly start can be skipped).
     """
 
+    module: Any
     called = True
     groups = 1
     channel_dim = -1

@@ -4,6 +4,8 @@
 y = M x with M [out, in]; a factored delta is added into the base output by one fused step, `add_low_rank`.
 """
 
+from typing import Any
+
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,7 +23,7 @@ class LinearTarget(Target):
         transposed: whether the layer stores [in, out].
     """
 
-    def __init__(self, name: str, module: nn.Module, *, transposed: bool = False) -> None:
+    def __init__(self, name: str, module: Any, *, transposed: bool = False) -> None:
         self.transposed = transposed
         if transposed:
             shape = (module.weight.shape[1], module.weight.shape[0])

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tensors that FSDP2 has sharded over processes.
+
+Importing torch's DTensor takes about a second, and a tensor can only be one once somebody else has imported it; so it
+is looked up, not imported.
+"""
+
+import sys
+
+from torch import Tensor
+
+_MODULE = "torch.distributed.tensor"
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether a tensor is spread over processes."""
+    module = sys.modules.get(_MODULE)
+    return module is not None and isinstance(tensor, module.DTensor)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The full values of a tensor; for a sharded one every process must call this."""
+    return tensor.full_tensor() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
+
+
+def local(tensor: Tensor) -> Tensor:
+    """The part of a tensor that this process holds; all of it if it is not sharded."""
+    return tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
