@@ -120,10 +120,13 @@ class Factored(Adapter):
     def add(self, x: Tensor, base: Tensor, scale: float = 1.0, *, inplace: bool = False) -> Tensor:
         """Base plus scale * left (right x); may overwrite `base` if `inplace`."""
         left, right = self.factors()
-        dropout = self.dropout if self.training else 0.0
-        output = self.target.add_product(base, x, left if scale == 1.0 else left * scale, right, dropout, inplace)
+        output = self.add_product(x, base, left if scale == 1.0 else left * scale, right, inplace)
         bias = self.bias_delta()
         return output if bias is None else output + scale * self.target.by_channel(bias, output)
+
+    def add_product(self, x: Tensor, base: Tensor, left: Tensor, right: Tensor, inplace: bool) -> Tensor:
+        """Base plus left (right x) for factors that hold every scaling already."""
+        return self.target.add_product(base, x, left, right, self.dropout if self.training else 0.0, inplace)
 
 
 def kaiming_uniform(shape: tuple[int, ...], fan_in: int, generator: torch.Generator) -> Float[Tensor, "..."]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from rankwise.core.adapter import Adapter
 from rankwise.core.errors import CheckpointError, MethodError, listed, nearest
 from rankwise.core.files import DESCRIPTION, commit, digest, read
-from rankwise.core.fingerprint import fingerprint
+from rankwise.core.fingerprint import SAMPLES, fingerprint
 from rankwise.core.method import Method
 from rankwise.core.sharded import whole
 from rankwise.core.slot import Installed
@@ -35,6 +35,7 @@ _SCHEMA: dict[str, type | tuple[type, ...]] = {
     "ranks": dict,
     "targets": dict,
     "digest": str,
+    "seal": str,
 }
 _TARGET = {"shape": list, "dtype": str, "sample": list}
 _DTYPES = {str(d).removeprefix("torch."): d for d in (torch.float64, torch.float32, torch.float16, torch.bfloat16)}
@@ -99,8 +100,15 @@ def save(record: Record, folder: Path) -> None:
     if torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank() != 0:
         return
     content = to_bytes(tensors)
-    text = json.dumps(description | {"digest": digest(content)}, indent=1, sort_keys=True, allow_nan=False)
+    description["digest"] = digest(content)
+    text = json.dumps(description | {"seal": seal(description)}, indent=1, sort_keys=True, allow_nan=False)
     commit(folder, text.encode(), content)
+
+
+def seal(description: dict) -> str:
+    """Digest of everything else in the JSON, so that a flipped bit in a number does not pass for another number."""
+    rest = {key: value for key, value in description.items() if key != "seal"}
+    return digest(json.dumps(rest, sort_keys=True).encode())
 
 
 def read_checkpoint(folder: Path) -> Saved:
@@ -119,6 +127,11 @@ def read_checkpoint(folder: Path) -> Saved:
         raise CheckpointError(
             f"{path}: SHA-256 {digest(contents[chosen])[:12]}... is not the {described['digest'][:12]}... that "
             f"{DESCRIPTION} names; the two files belong to different saves. Copy both files of one save."
+        )
+    if seal(described) != described["seal"]:
+        raise CheckpointError(
+            f"{folder / DESCRIPTION}: its content does not fit its own seal; the file is damaged or was edited by hand. "
+            "Copy or save it again (to change an adapter's weight set adaptation.scale and save)."
         )
     try:
         method = Method.from_dict(described["method"])
@@ -197,6 +210,8 @@ def _described(text: bytes, path: str) -> dict[str, Any]:
         if not isinstance(target, dict):
             raise CheckpointError(f"{path}: target {name!r} must be an object, found {type(target).__name__}.")
         _closed(target, _TARGET, f"{path}: target {name!r}")
+        if len(target["sample"]) != SAMPLES:
+            raise CheckpointError(f"{path}: target {name!r} has {len(target['sample'])} samples, expected {SAMPLES}.")
         numbers = [*target["shape"], *target["sample"]]
         if not all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in numbers):
             raise CheckpointError(f"{path}: target {name!r} has entries that are not finite numbers.")

@@ -45,10 +45,8 @@ def commit(folder: Path, description: bytes, tensors: bytes) -> None:
         (folder / _NEXT).replace(folder / TENSORS)
         _sync_folder(folder)
     except OSError as error:
-        if (folder / DESCRIPTION).is_file():
+        if folder.is_dir():
             _complete(folder)
-        else:
-            _discard(folder / _NEXT, folder / _DRAFT)
         raise CheckpointError(
             f"cannot write an adapter to {str(folder)!r}: {error.strerror or error}. What was there before is intact; "
             "free some space or choose another folder."

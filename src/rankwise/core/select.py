@@ -197,16 +197,17 @@ def _candidates(model: nn.Module) -> Iterator[Candidate]:
 
 
 def _of_module(path: str, module: nn.Module) -> Iterator[Candidate]:
+    name = path or "weight"  # the model itself may be a layer
     if isinstance(module, nn.Linear):
-        yield Candidate(path, module, "weight", "", True, lambda: LinearTarget(path, module))
+        yield Candidate(name, module, "weight", "", True, lambda: LinearTarget(name, module))
     elif is_transformers_conv1d(module):
-        yield Candidate(path, module, "weight", "", True, lambda: LinearTarget(path, module, transposed=True))
+        yield Candidate(name, module, "weight", "", True, lambda: LinearTarget(name, module, transposed=True))
     elif isinstance(module, _ConvTransposeNd):
-        yield Candidate(path, module, "weight", "", False, lambda: ConvTransposeTarget(path, module))
+        yield Candidate(name, module, "weight", "", False, lambda: ConvTransposeTarget(name, module))
     elif isinstance(module, _ConvNd):
-        yield Candidate(path, module, "weight", "", False, lambda: ConvTarget(path, module))
+        yield Candidate(name, module, "weight", "", False, lambda: ConvTarget(name, module))
     elif isinstance(module, nn.Embedding):
-        yield Candidate(path, module, "weight", "", False, lambda: EmbeddingTarget(path, module))
+        yield Candidate(name, module, "weight", "", False, lambda: EmbeddingTarget(name, module))
     else:
         owner = path if isinstance(module, nn.MultiheadAttention | nn.RNNBase) else ""
         for attr, parameter in module._parameters.items():
@@ -214,8 +215,8 @@ def _of_module(path: str, module: nn.Module) -> Iterator[Candidate]:
                 continue
             linear = isinstance(module, nn.MultiheadAttention)
             linear = linear or (parameter.ndim == 3 and "Experts" in type(module).__name__)
-            name = f"{path}.{attr}" if path else attr
-            yield Candidate(name, module, attr, owner, linear, lambda n=name, a=attr: _read(n, module, a, module))
+            full = f"{path}.{attr}" if path else attr
+            yield Candidate(full, module, attr, owner, linear, lambda n=full, a=attr: _read(n, module, a, module))
 
 
 def _read(name: str, module: nn.Module, attr: str, host: nn.Module) -> ParameterTarget:

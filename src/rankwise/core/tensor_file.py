@@ -13,9 +13,10 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from rankwise.core.errors import CheckpointError
+from rankwise.core.errors import CheckpointError, listed
 
 HEADER_LIMIT = 1_000_000
+_ENTRY = {"dtype", "shape", "data_offsets"}
 
 
 def to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
@@ -84,6 +85,8 @@ def _check_header(content: bytes, path: str) -> None:
     header = content[8 : 8 + length]
     if not header.startswith(b"{"):
         raise CheckpointError(f"{path}: the header does not begin with '{{'; this is not a tensor file.")
-    for name in unique_json(header, path):
+    for name, entry in unique_json(header, path).items():
         if not name or not name.isprintable():
             raise CheckpointError(f"{path}: tensor name {name!r} is empty or holds control characters.")
+        if not isinstance(entry, dict) or entry.keys() != _ENTRY:
+            raise CheckpointError(f"{path}: the entry of tensor {name!r} must have exactly the keys {listed(_ENTRY)}.")

@@ -1,0 +1,52 @@
+"""Small models that the measurements adapt."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    """Embedding, linear, convolution, attention and recurrence in one forward pass."""
+
+    def __init__(self, dtype: torch.dtype = torch.float64) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(13, 8, padding_idx=0)
+        self.fc = nn.Linear(8, 6)
+        self.conv = nn.Conv1d(6, 6, 3, padding=1, groups=2)
+        self.attn = nn.MultiheadAttention(6, 2, batch_first=True)
+        self.rnn = nn.LSTM(6, 5, batch_first=True)
+        self.out = nn.Linear(5, 4)
+        self.to(dtype)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Token ids [batch, length] to outputs [batch, length, 4]."""
+        x = self.fc(self.embed(ids))
+        x = self.conv(x.transpose(1, 2)).transpose(1, 2)
+        x = self.attn(x, x, x, need_weights=False)[0]
+        return self.out(self.rnn(x)[0])
+
+
+def net(seed: int = 0, dtype: torch.dtype = torch.float64) -> Net:
+    """A `Net` whose weights depend on the seed alone."""
+    model = Net(dtype)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.3)
+    return model
+
+
+def tokens(examples: int = 3, length: int = 5, seed: int = 0) -> torch.Tensor:
+    """A batch of token ids."""
+    return torch.randint(0, 13, (examples, length), generator=torch.Generator().manual_seed(seed))
+
+
+def perturb(parameters: Iterable[nn.Parameter], scale: float = 0.3, seed: int = 1) -> None:
+    """Move trainable tensors away from their start, where zeros hide mistakes."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.add_(
+                torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(parameter), alpha=scale
+            )
