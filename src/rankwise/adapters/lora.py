@@ -74,6 +74,9 @@ class LoRAAdapter(Factored):
         bias_change: [out], only with `bias=True` on a layer that has a bias.
     """
 
+    left0: Tensor
+    right0: Tensor
+
     def __init__(self, target: Target, method: LoRA) -> None:
         super().__init__(target)
         target.require_rank(method.rank)

@@ -140,7 +140,7 @@ class Adaptation:
         self._installed.attachment = None
 
     def penalty(self) -> Tensor:
-        """The method's regulariser as a scalar, to be added to the loss; zero for methods without one.
+        """The method's regularizer as a scalar, to be added to the loss; zero for methods without one.
 
         Raises:
             StateError: if `attach` adds it already.
@@ -205,7 +205,7 @@ class Adaptation:
 
         Raises:
             StateError: if it is merged already, or a delta is not finite; nothing is changed then.
-            TargetError: if a weight is quantised.
+            TargetError: if a weight is quantized.
         """
         self._require_unmerged("merge")
         report = merge.merge(self._slots, [*self._merged_names(), self.name])

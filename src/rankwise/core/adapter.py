@@ -55,6 +55,13 @@ class Adapter(nn.Module):
         """The change of the layer's bias, None if the method leaves it alone."""
         return None
 
+    def restored(self) -> None:
+        """Called once the saved tensors are in: rebuild or check what was regenerated from the base instead of saved.
+
+        Raises:
+            CheckpointError: if the base does not give what the saved tensors were trained with.
+        """
+
     def assign(self, left: Tensor, right: Tensor, bias: Tensor | None) -> None:
         """Make left @ right the delta and `bias` the bias delta; only methods that others convert to define this.
 

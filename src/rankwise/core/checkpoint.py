@@ -153,7 +153,8 @@ def fill(saved: Saved, installed: Installed, adapters: dict[str, Adapter]) -> No
     """Copy a checkpoint's tensors into adapters that are not on a model yet.
 
     Raises:
-        CheckpointError: if a tensor is missing, unexpected, or of another shape; all such keys are named at once.
+        CheckpointError: if a tensor is missing, unexpected, or of another shape; all such keys are named at once. Also if
+            an adapter cannot rebuild from this base what it was trained with.
     """
     record = Record(installed, adapters)
     expected = {key: tuple(value.shape) for key, value in _tensors(record).items() if not key.startswith("schedule:")}
@@ -169,6 +170,8 @@ def fill(saved: Saved, installed: Installed, adapters: dict[str, Adapter]) -> No
         _load(adapter, saved.part(name), f"{saved.path}: {name}")
     if installed.shared is not None:
         _load(installed.shared, saved.part("shared"), f"{saved.path}: shared")
+    for adapter in adapters.values():
+        _finish(adapter, saved.path)
     installed.schedule = dict(saved.part("schedule"))
     installed.scale = saved.scale
 
@@ -178,6 +181,13 @@ def _load(module: torch.nn.Module, tensors: dict[str, Tensor], where: str) -> No
         if own.is_floating_point() != tensors[key].is_floating_point():
             raise CheckpointError(f"{where}:{key} has dtype {tensors[key].dtype}, expected {own.dtype}.")
     module.load_state_dict(tensors, strict=True)
+
+
+def _finish(adapter: Adapter, path: str) -> None:
+    try:
+        adapter.restored()
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def _tensors(record: Record) -> dict[str, Tensor]:

@@ -92,12 +92,12 @@ class Context:
 def make_context(
     adapters: Sequence[str | None] | None, values: Mapping[str, Tensor | float | Sequence[float]], batch_dim: int
 ) -> Context:
-    """Check and normalise what a user passes to `adaptation.context`.
+    """Check and normalize what a user passes to `adaptation.context`.
 
     Raises:
         StateError: if nothing was passed, or the entries disagree about the number of examples.
     """
-    tensors = {name: torch.as_tensor(value) for name, value in values.items()}
+    tensors = {name: _tensor(value) for name, value in values.items()}
     tensors = {name: v.flatten() if v.ndim == 2 and v.shape[1] == 1 else v for name, v in tensors.items()}
     if adapters is None and not tensors:
         raise StateError("context() was given nothing; pass adapters=[one name for each example] or a method's input.")
@@ -107,3 +107,11 @@ def make_context(
     if len(set(sizes.values())) > 1 or 0 in sizes.values():
         raise StateError(f"context() needs one entry for each example in every argument, got lengths {sizes}.")
     return Context(None if adapters is None else tuple(adapters), tensors, batch_dim)
+
+
+def _tensor(value: Tensor | float | Sequence[float]) -> Tensor:
+    """A value as a tensor; Python's numbers keep their 64 bits."""
+    if isinstance(value, Tensor):
+        return value
+    found = torch.as_tensor(value)
+    return torch.as_tensor(value, dtype=torch.float64) if found.is_floating_point() else found

@@ -3,7 +3,7 @@
 
 The subclass calls the parent's forward and then the slot (for a layer that is called), or answers reads of a weight
 with the adapted one (for a weight that is read as an attribute). So `isinstance` holds, parameters keep their names, a
-quantised layer keeps its own kernel, deepcopy, pickle and torch.compile work, and taking the adapters off leaves the
+quantized layer keeps its own kernel, deepcopy, pickle and torch.compile work, and taking the adapters off leaves the
 very same object as before.
 """
 
@@ -47,7 +47,7 @@ class AdaptedHost(nn.Module):
         """The module's output with its adapters; one run for each distinct example of a per-example context."""
         runtime: Runtime = self.__dict__["_rankwise_runtime"]
         context = runtime.current_context()
-        if context is None or context.examples is None or context.examples == 1:
+        if context is None or context.examples is None:
             return self._read_once(args, kwargs)
         output = None
         for one, examples in context.distinct():
@@ -138,10 +138,18 @@ def _install_read(target: ParameterTarget, slot: Slot) -> None:
         reads = module.__dict__.setdefault(_READ, {})
         reads[attr] = slot
         if index == 0:
-            module._modules.setdefault(SLOTS, nn.ModuleDict())[attr] = slot  # type: ignore[index]
+            _add_in_order(module, attr, slot)
         _become_host(module, slot.runtime)
     _become_host(target.host, slot.runtime)
     target.host.__dict__.setdefault(_GUESTS, set()).add(target.name)
+
+
+def _add_in_order(module: nn.Module, attr: str, slot: Slot) -> None:
+    """Add a slot to a module's others in the order of the weights, whichever was adapted first: optimizers count on it."""
+    children = module._modules.setdefault(SLOTS, nn.ModuleDict())
+    found = {**children._modules, attr: slot}  # type: ignore[union-attr]
+    order = {name: place for place, name in enumerate(module._parameters)}
+    children._modules = dict(sorted(found.items(), key=lambda item: order.get(item[0], len(order))))  # type: ignore
 
 
 def _become_host(module: nn.Module, runtime: Runtime) -> None:
@@ -213,16 +221,15 @@ def _bias_property(attr: str) -> property:
         here = [slot for slot in self.__dict__[_READ].values() if slot.target.bias_attr == attr]
         if stored is None or not here:
             return stored
-
-        def compute() -> Tensor:
-            changed = stored
-            for slot in here:
-                changed = slot.bias(changed)
-            return changed
-
-        return _cached(self, attr, compute)
+        return _cached(self, attr, lambda: _moved_bias(stored, here))
 
     return property(read)
+
+
+def _moved_bias(stored: Tensor, here: list[Slot]) -> Tensor:
+    for slot in here:
+        stored = slot.bias(stored)
+    return stored
 
 
 def _cached(module: nn.Module, attr: str, compute: Any) -> Tensor:
@@ -248,23 +255,28 @@ def _flat_weights(self: nn.RNNBase) -> list[Tensor | None]:
 
 def _replaced(module: nn.Module, output: Any, part: Any, examples: list[int], context: Context) -> Any:
     """`output` with the rows of `examples` taken from `part`."""
-
-    def replace(old: Any, new: Any, dim: int) -> Any:
-        if not isinstance(old, Tensor):
-            return old
-        repeat, left = divmod(old.shape[dim], context.examples or 1)
-        if left:
-            raise StateError(
-                f"{type(module).__name__} returned a tensor of shape {list(old.shape)}, which does not count the "
-                f"{context.examples} examples of the context along dimension {dim}."
-            )
-        rows = torch.tensor([e * repeat + i for e in examples for i in range(repeat)], device=old.device)
-        return old.index_copy(dim, rows, new.index_select(dim, rows))
-
+    dim = context.batch_dim
+    if isinstance(module, nn.RNNBase | nn.MultiheadAttention):
+        dim = 0 if module.batch_first else 1
+    chosen = examples, context.examples or 1
     if isinstance(module, nn.RNNBase):
-        hidden = tree_map(lambda old, new: replace(old, new, 1), output[1], part[1])
-        return replace(output[0], part[0], 0 if module.batch_first else 1), hidden
+        hidden = tree_map(lambda old, new: _with_rows(old, new, 1, *chosen), output[1], part[1])
+        return _with_rows(output[0], part[0], dim, *chosen), hidden
     if isinstance(module, nn.MultiheadAttention):
-        main = replace(output[0], part[0], 0 if module.batch_first else 1)
-        return main, None if output[1] is None else replace(output[1], part[1], 0)
-    return tree_map(lambda old, new: replace(old, new, context.batch_dim), output, part)
+        weights = None if output[1] is None else _with_rows(output[1], part[1], 0, *chosen)
+        return _with_rows(output[0], part[0], dim, *chosen), weights
+    return tree_map(lambda old, new: _with_rows(old, new, dim, *chosen), output, part)
+
+
+def _with_rows(old: Any, new: Any, dim: int, examples: list[int], count: int) -> Any:
+    """`old` with the rows of `examples`, out of `count` along `dim`, taken from `new`; other than tensors stay."""
+    if not isinstance(old, Tensor):
+        return old
+    repeat, left = divmod(old.shape[dim], count)
+    if left:
+        raise StateError(
+            f"an adapted module returned a tensor of shape {list(old.shape)}, which does not count the {count} examples "
+            f"of the context along dimension {dim}."
+        )
+    rows = torch.tensor([e * repeat + i for e in examples for i in range(repeat)], device=old.device)
+    return old.index_copy(dim, rows, new.index_select(dim, rows))

@@ -67,7 +67,7 @@ def merge(slots: list[Slot], names: list[str]) -> MergeReport:
 
     Raises:
         StateError: if a delta or a merged weight is not finite.
-        TargetError: if a weight is quantised, or a bias delta has no bias to go into.
+        TargetError: if a weight is quantized, or a bias delta has no bias to go into.
     """
     computed = [_computed(slot, [name for name in names if name in slot]) for slot in slots]
     with torch.no_grad():
@@ -107,7 +107,7 @@ def _computed(slot: Slot, names: list[str]) -> _Merged:
     target = slot.target
     if target.quantized:
         raise TargetError(
-            f"{target.name!r} is quantised ({type(target.parameter()).__name__}); writing a small update into it would "
+            f"{target.name!r} is quantized ({type(target.parameter()).__name__}); writing a small update into it would "
             "erase most of it. Load the base in 16 or 32 bits and merge there (rankwise export does)."
         )
     base = target.stored().detach()

@@ -46,7 +46,7 @@ class Method:
         self.validate()
 
     def validate(self) -> None:
-        """Check the values of the fields; `at_least` and `within` write the messages.
+        """Check the values of the fields; `at_least`, `above` and `probability` write the messages.
 
         Raises:
             MethodError: if a field is outside its range.
@@ -61,7 +61,7 @@ class Method:
         return None
 
     def penalty(self, training: "Training") -> Tensor | None:
-        """The regulariser to add to the loss, None if the method has none."""
+        """The regularizer to add to the loss, None if the method has none."""
         return None
 
     def before_step(self, training: "Training") -> None:

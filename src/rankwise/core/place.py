@@ -114,7 +114,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
     """
     if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
         raise StateError(
-            f"the model is already wrapped in {type(model).__name__}, which would not synchronise adapters added now; "
+            f"the model is already wrapped in {type(model).__name__}, which would not synchronize adapters added now; "
             "call adapt() first and wrap afterwards."
         )
     if any(is_sharded(p) for p in model.parameters()):

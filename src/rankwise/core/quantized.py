@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which weights are stored quantised, and their values as a dense tensor.
+"""Which weights are stored quantized, and their values as a dense tensor.
 
 Covers torchao's tensor subclasses (int8 weight-only and its siblings) and bitsandbytes' 4-bit and 8-bit layers.
-A quantised weight is read, never written: rounding a small update into 4 bits erases it.
+A quantized weight is read, never written: rounding a small update into 4 bits erases it.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 def is_quantized(module: nn.Module, weight: Tensor) -> bool:
-    """Whether a weight is held in a quantised format."""
+    """Whether a weight is held in a quantized format."""
     return _is_bitsandbytes(weight) or _is_torchao(weight)
 
 

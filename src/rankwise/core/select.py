@@ -69,7 +69,7 @@ def find_targets(model: nn.Module, targets: str | Sequence[str]) -> list[Target]
 
 
 def named_targets(model: nn.Module, names: Sequence[str]) -> list[Target]:
-    """The targets with exactly these names; a tied weight has the name of its first user.
+    """The targets with exactly these names, in model order; a tied weight has the name of its first user.
 
     Raises:
         TargetError: if the model has no such weight.
@@ -78,7 +78,8 @@ def named_targets(model: nn.Module, names: Sequence[str]) -> list[Target]:
     for name in names:
         if name not in candidates:
             raise TargetError(f"the model has no weight {name!r}. {nearest(name, candidates)}")
-    return _built(model, [candidates[name] for name in names], set(candidates))
+    wanted = set(names)
+    return _built(model, [one for name, one in candidates.items() if name in wanted], set(candidates))
 
 
 def all_candidates(model: nn.Module) -> "dict[str, Candidate]":

@@ -169,7 +169,13 @@ class Slot(nn.ModuleDict):
 
     def _adapters(self) -> list[tuple[float, Adapter]]:
         self._require_attached()
-        plan = self.runtime.plan(list(self), self.runtime.current_context())
+        context = self.runtime.current_context()
+        if context is not None and context.adapters is not None and len(context.adapters) > 1:
+            raise StateError(
+                f"{self.target.name!r} is read outside the forward of the module that was adapted, where one weight "
+                "cannot serve examples with different adapters; run the examples of each adapter by themselves."
+            )
+        plan = self.runtime.plan(list(self), context)
         return [(scale, self.adapter(name)) for name, scale in plan]
 
     def _plus(self, base: Tensor, deltas: list[tuple[float, Tensor]]) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from rankwise.core.adapter import Adapter
 from rankwise.core.errors import StateError, listed
+from rankwise.core.scores import start_scores, stop_scores
 from rankwise.core.sharded import is_sharded, local
 from rankwise.core.slot import Installed
 
@@ -29,6 +30,7 @@ class Training:
         adapters: the adapters by target name.
         optimizer: the optimizer that steps, None outside a step.
         loss_scale: what the loss was multiplied with, by which scores are divided.
+        kept: tensors as they were before the step that is running; see `rankwise.core.rows`.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Training:
     adapters: dict[str, Adapter]
     optimizer: torch.optim.Optimizer | None = None
     loss_scale: Callable[[], float] = field(default=lambda: 1.0)
+    kept: dict[nn.Parameter, Tensor] = field(default_factory=dict)
 
     @property
     def shared(self) -> nn.Module | None:
@@ -84,11 +87,13 @@ class Attachment:
             optimizer.register_step_pre_hook(lambda *_: self._before()),
             optimizer.register_step_post_hook(lambda *_: self._after()),
         ]
+        start_scores(training)
 
     def detach(self) -> None:
         """Take the hooks off."""
         for handle in self.handles:
             handle.remove()
+        stop_scores(self.training)
 
     def _before(self) -> None:
         training = self.training
@@ -96,10 +101,12 @@ class Attachment:
             audit(training)
             self.audit = False
         method = training.installed.method
-        if self.penalty:
-            value = method.penalty(training)
-            if value is not None:
-                _accumulate(value, trainable(training))
+        with torch.enable_grad():
+            value = method.penalty(training) if self.penalty else None
+        if method.scheduled or value is not None:
+            _require_unscaled(training)
+        if value is not None:
+            _accumulate(value, trainable(training))
         with torch.no_grad():
             method.before_step(training)
 
@@ -159,6 +166,14 @@ def require_held(optimizer: torch.optim.Optimizer, named: Iterable[tuple[str, nn
         )
 
 
+def _require_unscaled(training: Training) -> None:
+    if vars(training.optimizer).get("found_inf") is not None:  # a gradient scaler leaves it there during such a step
+        raise StateError(
+            f"the fused optimizer of adapter {training.name!r} takes the loss scale out of the gradients, and skips a "
+            "step, only inside its kernel, too late for the method's schedule and penalty; build it with fused=False."
+        )
+
+
 def _any_gradient(parameters: list[nn.Parameter]) -> bool:
     gradients = [local(p.grad) for p in parameters if p.grad is not None]
     found = torch.stack([(g != 0).any() for g in gradients])
@@ -174,4 +189,4 @@ def _accumulate(value: Tensor, named: list[tuple[str, nn.Parameter]]) -> None:
     gradients = torch.autograd.grad(value, parameters, allow_unused=True)
     for parameter, gradient in zip(parameters, gradients, strict=True):
         if gradient is not None:
-            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+            parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)

@@ -60,7 +60,9 @@ def _csv(path: Path) -> list[Example]:
             if not row:
                 continue
             if len(row) != len(header):
-                raise DataError(f"{where}: has {len(row)} fields, the header has {len(header)}; quote commas inside text.")
+                raise DataError(
+                    f"{where}: has {len(row)} fields, the header has {len(header)}; put text with commas in quotes."
+                )
             examples.append(example_from(dict(zip(header, row, strict=True)), where))
     except csv.Error as error:
         raise DataError(f"{path.name}, line {rows.line_num}: not CSV ({error}).") from error
@@ -102,8 +104,8 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 raise DataError(
-                    f"{path.name}, line {number}: byte 0x{raw[error.start]:02x} at position {error.start + 1} is not UTF-8; "
-                    "save the file as UTF-8."
+                    f"{path.name}, line {number}: byte 0x{raw[error.start]:02x} at position {error.start + 1} is not "
+                    "UTF-8; save the file as UTF-8."
                 ) from error
             yield number, line
 

@@ -29,11 +29,14 @@ def _setting(default: Any, text: str) -> Any:
 class TuneRecipe:
     """The settings of one fine-tuning run; `metadata["help"]` of each field says what it means."""
 
-    model: str = _setting("smollm2", "A Hugging Face id, a local folder, a GGUF file, or smollm2 (in a Python package).")
+    model: str = _setting(
+        "smollm2",
+        "A Hugging Face id, a local folder, a GGUF file, or smollm2, the default: a file in a Python package.",
+    )
     data: str = _setting(
         "stdlib",
-        "JSON lines, CSV, Parquet or plain text, a Hugging Face dataset id, or stdlib (signatures and docstrings of this "
-        "Python's standard library).",
+        "JSON lines, CSV, Parquet or plain text, a Hugging Face dataset id, or stdlib, the default: signatures and "
+        "docstrings of this Python's standard library.",
     )
     method: Method = field(default_factory=lambda: LoRA(rank=16, alpha=32))
     targets: str | tuple[str, ...] = _setting(

@@ -52,7 +52,7 @@ def stdlib_pairs(library: Path | None = None, train: int = TRAIN, held_out: int 
 
 
 def _is_held_out(module: str) -> bool:
-    return _hash(module.split(".")[0])[0] in "01"  # one module of eight
+    return _hash(module.split(".", maxsplit=1)[0])[0] in "01"  # one module of eight
 
 
 def _hash(text: str) -> str:

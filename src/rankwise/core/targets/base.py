@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from rankwise.core.errors import MethodError, StateError
 from rankwise.core.quantized import dequantized, is_quantized
+from rankwise.core.rescaled import rescale
 
 
 class Target(ABC):
@@ -85,7 +86,7 @@ class Target(ABC):
 
     @property
     def quantized(self) -> bool:
-        """Whether the weight is stored in a quantised format and cannot be written."""
+        """Whether the weight is stored in a quantized format and cannot be written."""
         return is_quantized(self.module, self.parameter())
 
     def generator(self) -> torch.Generator:
@@ -101,7 +102,7 @@ class Target(ABC):
         return self.parameter() if self.original is None else self.original
 
     def weight(self, dtype: torch.dtype | None = None) -> Float[Tensor, "..."]:
-        """The base weight in canonical shape, dequantised, in `dtype` (float32 unless the base is float64)."""
+        """The base weight in canonical shape, dequantized, in `dtype` (float32 unless the base is float64)."""
         dense = dequantized(self.module, self.stored()).detach()
         return self.from_storage(dense.to(dtype or self.compute_dtype))
 
@@ -192,6 +193,11 @@ class Target(ABC):
         shape = [1] * output.ndim
         shape[self.channel_dim] = -1
         return vector.to(output.dtype).reshape(shape)
+
+    def rescaled(self, x: Tensor, output: Tensor, change: Float[Tensor, " out"]) -> Tensor:
+        """What the layer gives for input `x` once each row of its weight is 1 + change times as large."""
+        bias = self.bias()
+        return rescale(output, self.by_channel(change, output), None if bias is None else self.by_channel(bias, output))
 
     def delta_gradient(self, x: Tensor, grad: Tensor, like: Tensor) -> Float[Tensor, "*batch out in"]:
         """The gradient of a loss by a dense delta, from the layer's input and the gradient by its output."""

@@ -61,6 +61,12 @@ class EmbeddingTarget(Target):
         """Left z for every token."""
         return F.linear(bottleneck, left)
 
+    def rescaled(self, x: Int[Tensor, "*tokens"], output: Tensor, change: Float[Tensor, " dim"]) -> Tensor:
+        """The looked-up vectors with rescaled features, those at padding_idx as they are."""
+        if self.module.padding_idx is None:
+            return super().rescaled(x, output, change)
+        return output + self._unpadded(x, self.by_channel(change, output) * output)
+
     def _unpadded(self, x: Tensor, rows: Tensor) -> Tensor:
         padding = self.module.padding_idx
         return rows if padding is None else rows * (x != padding).unsqueeze(-1).to(rows.dtype)

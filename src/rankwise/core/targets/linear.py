@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights of linear layers: `nn.Linear`, its quantised kin, and transformers' `Conv1D` (stored [in, out]).
+"""Weights of linear layers: `nn.Linear`, its quantized kin, and transformers' `Conv1D` (stored [in, out]).
 
 y = M x with M [out, in]; a factored delta is added into the base output by one fused step, `add_low_rank`.
 """
@@ -65,5 +65,5 @@ class LinearTarget(Target):
 
 
 def is_transformers_conv1d(module: nn.Module) -> bool:
-    """Whether a module is transformers' `Conv1D`, recognised without importing transformers."""
+    """Whether a module is transformers' `Conv1D`, recognized without importing transformers."""
     return any(c.__name__ == "Conv1D" and c.__module__ == "transformers.pytorch_utils" for c in type(module).__mro__)

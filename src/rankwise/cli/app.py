@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Put the verbs together and run one of them."""
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from rankwise.cli.chat import chat
+from rankwise.cli.convert import convert
+from rankwise.cli.export import export
+from rankwise.cli.merge import merge
+from rankwise.cli.methods import methods
+from rankwise.cli.mistakes import mistakes_to_status
+from rankwise.cli.tune import peeked_method, tune_command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: what stands after `rankwise`; None takes the process's own.
+
+    Returns:
+        The exit status: 0 if it worked, 2 for a mistake of the user, 130 for Ctrl-C.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        with mistakes_to_status():
+            app = build(given)
+        app(args=given, prog_name="rankwise")
+    except (SystemExit, typer.Exit) as end:
+        code = end.exit_code if isinstance(end, typer.Exit) else end.code
+        return code if isinstance(code, int) else 0
+    return 0
+
+
+def build(arguments: Sequence[str]) -> typer.Typer:
+    """The application; the options of `tune` follow the method that the arguments name.
+
+    Raises:
+        MethodError: if there is no such method.
+    """
+    app = typer.Typer(
+        help="Adapt, merge and convert neural networks through the rank of their weights.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    method = peeked_method(arguments) if list(arguments[:1]) == ["tune"] else "lora"
+    commands = {
+        "tune": tune_command(method),
+        "chat": chat,
+        "export": export,
+        "merge": merge,
+        "convert": convert,
+        "methods": methods,
+    }
+    for name, command in commands.items():
+        app.command(name)(command)
+    return app
