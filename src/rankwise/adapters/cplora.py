@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Add a sum of outer products, one vector for each side of a convolution kernel, to the frozen kernel.
 
-    W = W0 + s sum_q a_q o b_q o c_q o d_q,   dW[o, i, h, w] = s sum_q a[o, q] b[i, q] c[h, q] d[w, q],   s = alpha / rank
+    W = W0 + dW,   dW[o, i, h, w] = s sum_q a[o, q] b[i, q] c[h, q] d[w, q],   s = alpha / rank
 
 (canonical polyadic form). The vectors of one kernel side cost its length, so the size grows with kh + kw where the
 two-factor form of LoRA grows with kh * kw. There is one matrix for each side longer than 1: a kernel of three
 dimensions has five, and on a linear layer or a 1x1 kernel only a and b are left, which is LoRA. As factors the update
-is s a and the Khatri-Rao product of all the others, [rank, in * kh * kw].
+is s a and the Khatri-Rao product of all the others, [rank, in * kh * kw]; a convolution runs it side by side.
 
 Only a starts at zero: two zero sides would never get a gradient. The others are normal with variance 1 / length.
 
@@ -16,6 +16,7 @@ usual canonical polyadic form. Does not choose ranks by itself.
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from rankwise.core.adapter import Factored
 from rankwise.core.errors import MethodError
 from rankwise.core.method import Method, register
-from rankwise.core.targets import Target
+from rankwise.core.targets import ConvTarget, Target
 
 
 @register
@@ -61,7 +62,8 @@ class CPLoRAAdapter(Factored):
 
     Attributes:
         out: a [*batch, out, r], zero at the start.
-        sides: b [*batch, in / groups, r], then one [length, r] for each kernel side longer than 1.
+        sides: b [*batch, in / groups, r] and below it one [length, r] for each kernel side longer than 1.
+        kernel: the lengths of all kernel sides.
 
     Raises:
         MethodError: if the rank is above what any tensor of the weight's shape needs.
@@ -70,22 +72,31 @@ class CPLoRAAdapter(Factored):
     def __init__(self, target: Target, method: CPLoRA) -> None:
         super().__init__(target)
         rank, generator = method.rank, target.generator()
-        out, *sides = target.shape[len(target.batch) :]
-        _require_rank(target, rank, [out, *sides])
+        out, inputs, *self.kernel = target.shape[len(target.batch) :]
+        _require_rank(target, rank, [out, inputs, *self.kernel])
         self.scaling, self.dropout = method.alpha / rank, method.dropout
         self.out = nn.Parameter(torch.zeros(*target.batch, out, rank))
-        inner = [sides[0], *(length for length in sides[1:] if length > 1)]
-        self.sides = nn.ParameterList(
-            torch.randn((*target.batch, length, rank), generator=generator) / length**0.5 for length in inner
-        )
+        self.lengths = [inputs, *(length for length in self.kernel if length > 1)]
+        start = [torch.randn((*target.batch, n, rank), generator=generator) / n**0.5 for n in self.lengths]
+        self.sides = nn.Parameter(torch.cat(start, dim=-2))
 
     def factors(self) -> tuple[Float[Tensor, "*batch out r"], Float[Tensor, "*batch r in"]]:
         """(s a, the Khatri-Rao product of the other sides)."""
-        first, *rest = self.sides
+        first, *rest = self.sides.split(self.lengths, dim=-2)
         right = first.mT
         for side in rest:
             right = (right[..., :, None] * side.mT[..., None, :]).flatten(-2)
         return self.scaling * self.out, right
+
+    def add(self, x: Tensor, base: Tensor, scale: float = 1.0, *, inplace: bool = False) -> Tensor:
+        """Base plus scale * the update's output, by one small convolution for each side of the kernel."""
+        if len(self.lengths) == 1:
+            return super().add(x, base, scale, inplace=inplace)
+        target = cast(ConvTarget, self.target)  # nothing else has kernel sides
+        first, *rest = self.sides.to(base.dtype).split(self.lengths)
+        sides = [rest.pop(0) if length > 1 else None for length in self.kernel]
+        bottleneck = target.down_by_sides(x, first, sides, base, self.dropout if self.training else 0.0)
+        return base + target.up(bottleneck, (scale * self.scaling * self.out).to(base.dtype))
 
 
 def _require_rank(target: Target, rank: int, shape: list[int]) -> None:

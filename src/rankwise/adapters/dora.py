@@ -87,7 +87,7 @@ class DoRAAdapter(Adapter):
     base_norm: Tensor
 
     def delta(self) -> Float[Tensor, "..."]:
-        """m V / ||V|| - W0, written so that it is exactly zero at the start."""
+        """The change m V / ||V|| - W0, written so that it is exactly zero at the start."""
         left = self.scaling * self.left
         product = left @ self.right
         direction = self.target.matrix(product.dtype) + product
@@ -116,7 +116,7 @@ class DoRAAdapter(Adapter):
         return self.target.rescaled(x, added, self._change(left))
 
     def _change(self, left: Float[Tensor, "*batch out r"]) -> Float[Tensor, "*batch out"]:
-        """m / ||V|| - 1, from s left."""
+        """The relative change of each row's length, m / ||V|| - 1, from s left."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.detach_norm):
             norm = self._norm(left, self.right)
         return (self.magnitude.to(norm.dtype) - norm) / norm

@@ -87,8 +87,10 @@ class IncreLoRA(Method):
 
     def validate(self) -> None:
         """Check ranges, and that growth can happen."""
-        for name in ("rank", "top_h", "incre_interval", "increment"):
+        for name in ("rank", "top_h", "incre_interval"):
             self.at_least(name, 1)
+        if self.incre_rank_num is not None:
+            self.at_least("incre_rank_num", 1)
         for name in ("init_warmup", "orthogonality"):
             self.at_least(name, 0)
         self.above("alpha", 0)

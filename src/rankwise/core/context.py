@@ -70,7 +70,12 @@ class Context:
         return Context(names, values, self.batch_dim)
 
     def distinct(self) -> list[tuple["Context", list[int]]]:
-        """The distinct single-example contexts, each with the examples that share it."""
+        """The distinct single-example contexts, each with the examples that share it.
+
+        In a compiled graph, whose shape cannot depend on values, every example is one of its own.
+        """
+        if torch.compiler.is_compiling():
+            return [(self.single(example), [example]) for example in range(self.examples or 0)]
         groups: dict[tuple, tuple[Context, list[int]]] = {}
         for example in range(self.examples or 0):
             one = self.single(example)

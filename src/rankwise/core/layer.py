@@ -186,11 +186,12 @@ def _swap(module: nn.Module, *, called: bool) -> None:
 def _adapted_class(base: type[nn.Module], called: bool, reads: tuple[str, ...]) -> type[nn.Module]:
     """The subclass of `base` for a called layer, or for a module whose attributes `reads` are adapted."""
     body: dict[str, Any] = {"__module__": base.__module__, "_rankwise_origin": (base, called, reads)}
-    body |= {attr: _weight_property(attr) for attr in reads}
+    inside = issubclass(base, nn.RNNBase)  # copying and moving a recurrent layer reads its weights, to keep the stored ones
+    body |= {attr: _weight_property(attr, inside) for attr in reads}
     biases = {bias for attr in reads if (bias := _bias_name(base, attr))}
-    body |= {bias: _bias_property(bias) for bias in biases}
-    if issubclass(base, nn.RNNBase) and not called:
-        body["_flat_weights"] = property(_flat_weights, lambda self, value: None)
+    body |= {bias: _bias_property(bias, inside) for bias in biases}
+    if inside and not called:
+        body["_flat_weights"] = property(_flat_weights, _set_flat_weights)
     mixin = AdaptedLayer if called else AdaptedHost
     return cast("type[nn.Module]", type(f"Adapted{base.__name__}", (mixin, base), body))
 
@@ -204,22 +205,26 @@ def _rebuild(base: type[nn.Module], called: bool, reads: tuple[str, ...]) -> nn.
     return kind.__new__(kind)
 
 
-def _weight_property(attr: str) -> property:
+def _weight_property(attr: str, inside: bool) -> property:
+    """The adapted weight; with `inside`, the stored one for whoever reads it while the module's forward does not run."""
+
     def read(self: nn.Module) -> Tensor | None:
         stored = self._parameters[attr]
         slot = self.__dict__[_READ].get(attr)
-        if slot is None or stored is None:
+        if slot is None or stored is None or (inside and self.__dict__.get(_CACHE) is None):
             return stored
         return _cached(self, attr, lambda: slot.weight(stored))
 
     return property(read)
 
 
-def _bias_property(attr: str) -> property:
+def _bias_property(attr: str, inside: bool) -> property:
+    """The bias with the bias deltas; see `_weight_property`."""
+
     def read(self: nn.Module) -> Tensor | None:
         stored = self._parameters[attr]
         here = [slot for slot in self.__dict__[_READ].values() if slot.target.bias_attr == attr]
-        if stored is None or not here:
+        if stored is None or not here or (inside and self.__dict__.get(_CACHE) is None):
             return stored
         return _cached(self, attr, lambda: _moved_bias(stored, here))
 
@@ -250,7 +255,13 @@ def _bias_name(base: type[nn.Module], attr: str) -> str | None:
 
 
 def _flat_weights(self: nn.RNNBase) -> list[Tensor | None]:
+    if self.__dict__.get(_CACHE) is None:
+        return self.__dict__["_flat_weights"]
     return [getattr(self, name) if hasattr(self, name) else None for name in self._flat_weights_names]
+
+
+def _set_flat_weights(self: nn.RNNBase, stored: list[Tensor | None]) -> None:
+    self.__dict__["_flat_weights"] = stored
 
 
 def _replaced(module: nn.Module, output: Any, part: Any, examples: list[int], context: Context) -> Any:

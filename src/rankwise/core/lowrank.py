@@ -10,6 +10,7 @@ contiguous, which is 10 to 15 % faster on a CPU than token by token. Under torch
 tensor subclasses the plain formula runs.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -52,10 +53,16 @@ def needs_plain_formula(*tensors: Tensor) -> bool:
     return any(type(tensor) not in (Tensor, torch.nn.Parameter) for tensor in tensors)
 
 
+def without_autocast(tensor: Tensor) -> AbstractContextManager:
+    """Leave autocast for a computation whose dtypes are settled; next to nothing where it is off."""
+    device = tensor.device.type
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+
+
 class _AddLowRank(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, base: Tensor, x: Tensor, left: Tensor, right: Tensor) -> Tensor:
-        with torch.autocast(base.device.type, enabled=False):
+        with without_autocast(base):
             bottleneck = right @ x.reshape(-1, x.shape[-1]).t()
             base.view(-1, base.shape[-1]).t().addmm_(left, bottleneck)
         ctx.mark_dirty(base)
@@ -66,14 +73,15 @@ class _AddLowRank(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, bottleneck, left, right = ctx.saved_tensors
         needs_x, needs_left, needs_right = ctx.needs_input_grad[1:]
-        with torch.autocast(grad.device.type, enabled=False):
+        with without_autocast(grad):
             flat, tokens = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, x.shape[-1])
             if torch.is_grad_enabled():  # double backward: the bottleneck must be a function of x and right
                 bottleneck = right @ tokens.t()
             inner = left.t() @ flat.t()
             grad_left = (bottleneck @ flat).t() if needs_left else None
             grad_right = inner @ tokens if needs_right else None
-            grad_x = (inner.t() @ right).view(x.shape) if needs_x else None
+            # A product of x's own shape, not a view: autograd adds the other gradients of x into it in place.
+            grad_x = inner.t().view(*x.shape[:-1], len(right)) @ right if needs_x else None
         return grad, grad_x, grad_left, grad_right
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+_PLAIN = (Tensor, nn.Parameter)
+
 
 def is_quantized(module: nn.Module, weight: Tensor) -> bool:
     """Whether a weight is held in a quantized format."""
@@ -20,6 +22,8 @@ def dequantized(module: nn.Module, weight: Tensor) -> Tensor:
 
     Bitsandbytes needs its state beside the weight, hence the module.
     """
+    if type(weight) in _PLAIN:  # torch.compile can trace this comparison, and no module name of a class
+        return weight
     if _is_bitsandbytes(weight):
         return _bitsandbytes_values(module, weight)
     if _is_torchao(weight):

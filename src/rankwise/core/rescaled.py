@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rankwise.core.lowrank import needs_plain_formula
+from rankwise.core.lowrank import needs_plain_formula, without_autocast
 
 
 def rescale(
@@ -42,7 +42,7 @@ class _Rescale(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, output: Tensor, change: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(output, change, bias)
-        with torch.autocast(output.device.type, enabled=False):
+        with without_autocast(output):
             scaled = torch.addcmul(output, output, change)
             return scaled if bias is None else scaled.sub_(change * bias)
 
@@ -50,7 +50,7 @@ class _Rescale(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         output, change, bias = ctx.saved_tensors
         needs_output, needs_change, needs_bias = ctx.needs_input_grad
-        with torch.autocast(grad.device.type, enabled=False):
+        with without_autocast(grad):
             total = None if bias is None else grad.sum_to_size(change.shape)
             grad_output = torch.addcmul(grad, grad, change) if needs_output else None
             grad_change = (grad * output).sum_to_size(change.shape) if needs_change else None

@@ -97,6 +97,8 @@ class Scored(Factored):
         dropout = self.dropout
         if x.is_floating_point() and dropout:
             x, dropout = F.dropout(x, dropout), 0.0
+        if torch.compiler.is_compiling() and not isinstance(self.target, LinearTarget):
+            return self._add_dense(x, base, left @ right, dropout)
         output = self.target.add_product(base, x, left, right, dropout, inplace)
         return _ProductScore.apply(output, x.detach(), left.detach(), right.detach(), self._opened(), self)
 
@@ -113,6 +115,12 @@ class Scored(Factored):
             block = slice(start, start + rows)
             total = total + self.reduce(left[block] @ right, (outputs[:, block].t() @ tokens).to(left.dtype))
         return total
+
+    def _add_dense(self, x: Tensor, base: Tensor, delta: Tensor, dropout: float) -> Tensor:
+        """For torch.compile, which cannot trace `delta_gradient` in a backward pass."""
+        delta = _DenseScore.apply(delta.reshape(self.target.shape), self._opened(), self)
+        product = self.target.apply(x, delta, base)
+        return base + (product * F.dropout(torch.ones_like(product[..., :1]), dropout) if dropout else product)
 
     def _measures(self) -> bool:
         if self.probe is None or not self.training or not torch.is_grad_enabled():

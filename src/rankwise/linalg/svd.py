@@ -32,8 +32,8 @@ def svd(
 
 def svd_of_product(
     left: Float[Tensor, "*batch out k"], right: Float[Tensor, "*batch k in"]
-) -> tuple[Float[Tensor, "*batch out k"], Float[Tensor, "*batch k"], Float[Tensor, "*batch k in"]]:
-    """The singular value decomposition of left @ right without the product.
+) -> tuple[Float[Tensor, "*batch out r"], Float[Tensor, "*batch r"], Float[Tensor, "*batch r in"]]:
+    """The singular value decomposition of left @ right without the product, r = min(out, k, in).
 
     left = Q1 R1, right^T = Q2 R2, svd(R1 R2^T) = (u, s, v): the answer is (Q1 u, s, v Q2^T). It costs
     O((out + in) k^2) instead of O(out in min(out, in)).

@@ -5,6 +5,7 @@ The core refuses a first step in which an adapter got no gradient. This adds wha
 adapter has a tensor that changed, and that the model's output is no longer what it is without the adapter.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -84,7 +85,9 @@ class FirstStep(TrainerCallback):
             with self.adaptation.disabled():
                 base = model(**self.batch).logits
         moved = float((adapted - base).abs().max())
-        if not moved > 0:
+        if not math.isfinite(moved):
+            raise StateError("after the first optimizer step the output is not finite; lower the learning rate.")
+        if moved == 0:
             raise StateError(
                 "after the first optimizer step the model answers exactly as without the adapter: the adapted layers "
                 "do not reach the output, or the update vanished in rounding. Choose other targets or a wider dtype."

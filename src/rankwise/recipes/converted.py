@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from rankwise.adapters.lora import LoRA
-from rankwise.integrations.peft import save_peft
+from rankwise.integrations.peft import export_peft
 from rankwise.recipes.folder import new_folder
 from rankwise.recipes.tuned import open_adapter
 
@@ -37,7 +37,7 @@ def convert(folder: Path, out: Path, model: str | None, rank: int, *, peft: bool
         out.rmdir()  # still empty
         raise
     if peft:
-        save_peft(conversion.adaptation, out)
+        export_peft(conversion.adaptation, out)
     else:
         conversion.adaptation.save(out)
     return conversion.relative_error

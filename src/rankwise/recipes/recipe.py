@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Self, get_type_hints
+from typing import Any, get_type_hints
 
 from rankwise.adapters.lora import LoRA
 from rankwise.core.errors import nearest
@@ -73,7 +73,7 @@ class TuneRecipe:
             raise RecipeError(f"{name} must be at least {bound}, got {getattr(self, name)}.")
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+    def from_mapping(cls, values: Mapping[str, Any]) -> "TuneRecipe":
         """Build a recipe from flat plain data: its own fields, `method`, and the method's fields.
 
         Raises:
@@ -82,7 +82,7 @@ class TuneRecipe:
         """
         return cls().updated(values)
 
-    def updated(self, values: Mapping[str, Any]) -> Self:
+    def updated(self, values: Mapping[str, Any]) -> "TuneRecipe":
         """The recipe with some values changed; another `method` begins with its own defaults.
 
         Raises:

@@ -9,7 +9,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 _TRUTH = {"true": True, "yes": True, "false": False, "no": False}
-_STRICTEST_FIRST = (NoneType, bool, int, float)
+_STRICTEST_FIRST = (NoneType, bool, int, float, Literal, str, tuple, list)  # text stays text beside a list
 
 
 def typed(value: Any, hint: Any) -> Any:
@@ -30,7 +30,7 @@ def alternatives(hint: Any) -> list[Any]:
     """The members of a union, the strictest first; a type that is no union alone."""
     members = list(get_args(hint)) if get_origin(hint) in (Union, UnionType) else [hint]
     ranks = {kind: rank for rank, kind in enumerate(_STRICTEST_FIRST)}
-    return sorted(members, key=lambda member: ranks.get(member, len(ranks) + (member is str)))
+    return sorted(members, key=lambda member: ranks[get_origin(member) or member])
 
 
 def described(hint: Any) -> str:

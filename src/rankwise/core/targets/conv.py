@@ -5,8 +5,13 @@ The canonical kernel is [out, in / groups, *kernel] and its matrix [out, in / gr
 runs as two convolutions: the right factor as a spatial one with the layer's own stride, padding, padding mode,
 dilation and groups, the left factor as a 1x1 one. With groups, every group has the same right factor and its own rows
 of the left one, so that left @ right is the delta of the kernel for any number of groups, depthwise layers included.
+A right factor that is itself an outer product over the kernel's sides runs side by side: a 1x1 convolution to few
+channels, then one depthwise convolution along each spatial dimension, about twice as fast as the whole kernel at once.
 """
 
+from collections.abc import Sequence
+
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -41,8 +46,51 @@ class ConvTarget(Target):
         kernel = left.reshape(*left.shape, *[1] * self.spatial)
         return _POINTWISE[self.spatial](bottleneck, kernel, groups=self.groups)
 
+    def down_by_sides(
+        self,
+        x: Tensor,
+        first: Float[Tensor, "in k"],
+        sides: Sequence[Float[Tensor, "length k"] | None],
+        like: Tensor,
+        dropout: float = 0.0,
+    ) -> Tensor:
+        """What `down` gives for a right factor whose kernel is the outer product of `first` and the kernel's sides.
+
+        Args:
+            x: the layer's input.
+            first: the side of the input channels, those of one group.
+            sides: one for each spatial dimension, None where the kernel's length is 1 and its entry is 1.
+            like: the layer's own output for `x`.
+            dropout: probability of zeroing entries of the input.
+        """
+        pointwise = first.t().tile(self.groups, 1).reshape(-1, *first.shape[:1], *[1] * self.spatial)
+        bottleneck = _POINTWISE[self.spatial](F.dropout(x.to(first.dtype), dropout), pointwise, groups=self.groups)
+        if self.module.padding_mode != "zeros":
+            margin = self.module._reversed_padding_repeated_twice
+            bottleneck = F.pad(bottleneck, margin, mode=self.module.padding_mode)
+        for dim, side in enumerate(sides):
+            length = torch.ones(1, first.shape[1], dtype=first.dtype, device=first.device) if side is None else side
+            shape = _only(dim, len(length), [1] * self.spatial)
+            bottleneck = self._along(bottleneck, length.t().tile(self.groups, 1).reshape(-1, 1, *shape), dim, like)
+        return bottleneck
+
     def _spatial(self, x: Tensor, kernel: Tensor, like: Tensor) -> Tensor:
         return self.module._conv_forward(x, kernel, None)
+
+    def _along(self, x: Tensor, kernel: Tensor, dim: int, like: Tensor) -> Tensor:
+        """Each channel convolved along one spatial dimension, with the layer's settings for that dimension."""
+        layer, ones, padding = self.module, [1] * self.spatial, self.module.padding
+        if not isinstance(padding, str):
+            padding = _only(dim, padding[dim], [0] * self.spatial)
+        return _POINTWISE[self.spatial](
+            x,
+            kernel,
+            None,
+            _only(dim, layer.stride[dim], ones),
+            padding if layer.padding_mode == "zeros" else 0,
+            _only(dim, layer.dilation[dim], ones),
+            len(kernel),
+        )
 
 
 class ConvTransposeTarget(ConvTarget):
@@ -59,20 +107,31 @@ class ConvTransposeTarget(ConvTarget):
         return grouped.transpose(1, 2).reshape(-1, *grouped.shape[1:2], *stored.shape[2:])
 
     def _spatial(self, x: Tensor, kernel: Tensor, like: Tensor) -> Tensor:
-        layer = self.module
-        sizes = zip(
-            like.shape[-self.spatial :],
-            x.shape[-self.spatial :],
-            layer.kernel_size,
-            layer.stride,
-            layer.padding,
-            layer.dilation,
-            strict=True,
-        )
-        output_padding = [
-            out - ((size - 1) * stride - 2 * pad + dilation * (k - 1) + 1)
-            for out, size, k, stride, pad, dilation in sizes
-        ]
+        layer, extra = self.module, [self._output_padding(x, like, dim) for dim in range(self.spatial)]
         return _TRANSPOSED[self.spatial](
-            x, self.to_storage(kernel), None, layer.stride, layer.padding, output_padding, self.groups, layer.dilation
+            x, self.to_storage(kernel), None, layer.stride, layer.padding, extra, self.groups, layer.dilation
         )
+
+    def _along(self, x: Tensor, kernel: Tensor, dim: int, like: Tensor) -> Tensor:
+        layer, ones, zeros = self.module, [1] * self.spatial, [0] * self.spatial
+        return _TRANSPOSED[self.spatial](
+            x,
+            kernel,
+            None,
+            _only(dim, layer.stride[dim], ones),
+            _only(dim, layer.padding[dim], zeros),
+            _only(dim, self._output_padding(x, like, dim), zeros),
+            len(kernel),
+            _only(dim, layer.dilation[dim], ones),
+        )
+
+    def _output_padding(self, x: Tensor, like: Tensor, dim: int) -> int:
+        """What the layer must have added at the end of one spatial dimension to give an output as large as `like`."""
+        layer, at = self.module, dim - self.spatial
+        reach = layer.dilation[dim] * (layer.kernel_size[dim] - 1) + 1
+        return like.shape[at] - ((x.shape[at] - 1) * layer.stride[dim] - 2 * layer.padding[dim] + reach)
+
+
+def _only(dim: int, value: int, others: list[int]) -> list[int]:
+    """`others` with `value` at `dim`."""
+    return [*others[:dim], value, *others[dim + 1 :]]

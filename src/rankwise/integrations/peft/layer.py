@@ -105,8 +105,6 @@ class RankwiseLayer(nn.Module, BaseTunerLayer):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The module's output with the active adapters."""
-        if self.disable_adapters and self.merged:
-            self.unmerge()
         slots = self._acting()
         if not slots:
             return self.base_layer(*args, **kwargs)
@@ -204,6 +202,8 @@ class RankwiseLayer(nn.Module, BaseTunerLayer):
     def _acting(self) -> dict[str, Slot]:
         """The slots by attribute if an adapter of this layer takes part, else none."""
         slots = self.__dict__.get("slots", {})
+        if self.disable_adapters and self.merged:
+            self.unmerge()
         active = [] if self.disable_adapters or self.merged else [n for n in self.active_adapters if n in self.adapters]
         for name, one in self.runtime.installed.items():
             one.active = name in active

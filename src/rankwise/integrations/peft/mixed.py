@@ -27,7 +27,7 @@ def adapter_context(
     """
     if model.training:
         raise ValueError("Cannot pass `adapter_names` when the model is in training mode.")
-    if any(layer.merged for layer in model.layers()):
+    if any(layer.merged for layer in model.rankwise_layers()):
         raise ValueError(
             "Cannot pass `adapter_names` when there are merged adapters, please call `unmerge_adapter` first."
         )

@@ -35,12 +35,12 @@ def attach(model: PeftModel, optimizer: torch.optim.Optimizer, name: str = "defa
     tuner = _tuner(model)
     if name not in tuner.peft_config:
         raise StateError(f"the model has no adapter {name!r}. {nearest(name, tuner.peft_config)}")
-    layers = [layer for layer in tuner.layers() if name in layer.runtime.installed]
+    layers = [layer for layer in tuner.rankwise_layers() if name in layer.runtime.installed]
     if any(layer.runtime.installed[name].attachment is not None for layer in layers):
         raise StateError(f"adapter {name!r} is attached to an optimizer already.")
     first = layers[0].runtime.installed[name]
     installed = Installed(first.method, first.seed, shared=first.shared)
-    training = Training(name, installed, tuner.adapters(name))
+    training = Training(name, installed, tuner.rankwise_adapters(name))
     require_held(optimizer, trainable(training), name)
     attachment = Attachment(training, optimizer, penalty=penalty, audit=True)
     for layer in layers:
@@ -62,7 +62,7 @@ def context(model: PeftModel, **values: Tensor | float | Sequence[float]) -> Abs
     unknown = sorted(values.keys() - known)
     if unknown:
         raise StateError(f"no adapter of the model reads {listed(unknown)}; they read: {listed(known)}.")
-    return tuner.entered(make_context(None, values, 0))
+    return tuner.rankwise_entered(make_context(None, values, 0))
 
 
 def _tuner(model: PeftModel) -> RankwiseModel:

@@ -15,6 +15,7 @@ from zlib import crc32
 
 import torch
 from peft.tuners.tuners_utils import BaseTuner
+from peft.utils.integrations import skip_init_on_device
 from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING, AuxiliaryTrainingWrapper
 from torch import nn
 
@@ -57,7 +58,7 @@ class RankwiseModel(BaseTuner):
 
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
         """Put an adapter on the model, or change nothing."""
-        self._pending: Pending | None = Pending(adapter_name, kwargs.get("low_cpu_mem_usage", False))
+        self._pending: Pending | None = Pending(adapter_name, _makes_meta_tensors(kwargs.get("low_cpu_mem_usage", False)))
         pending = self._pending
         try:
             super().inject_adapter(model, adapter_name, *args, **kwargs)
@@ -74,41 +75,41 @@ class RankwiseModel(BaseTuner):
             self._build(pending)
         super().set_adapter(adapter_name, inference_mode=inference_mode)
         names = [adapter_name] if isinstance(adapter_name, str) else adapter_name
-        for name, shared in self.shared.items():
+        for name, shared in self.rankwise_shared.items():
             shared.requires_grad_(name in names and not inference_mode)
 
     @property
-    def shared(self) -> nn.ModuleDict:
+    def rankwise_shared(self) -> nn.ModuleDict:
         """What the layers of each adapter share, by adapter name."""
         return self._modules.setdefault(f"{self.prefix}shared", nn.ModuleDict())  # type: ignore[return-value]
 
-    def layers(self) -> Iterator[RankwiseLayer]:
+    def rankwise_layers(self) -> Iterator[RankwiseLayer]:
         """All wrapped layers, in module order."""
         yield from (module for module in self.model.modules() if isinstance(module, RankwiseLayer))
 
     def delete_adapter(self, adapter_name: str) -> None:
         """Take an adapter off."""
         super().delete_adapter(adapter_name)
-        if adapter_name in self.shared:
-            del self.shared[adapter_name]
+        if adapter_name in self.rankwise_shared:
+            del self.rankwise_shared[adapter_name]
 
     def set_requires_grad(self, adapter_names: str | list[str], requires_grad: bool = True) -> None:
         """Train or freeze adapters."""
         super().set_requires_grad(adapter_names, requires_grad)
         for name in [adapter_names] if isinstance(adapter_names, str) else adapter_names:
-            if name in self.shared:
-                self.shared[name].requires_grad_(requires_grad)
+            if name in self.rankwise_shared:
+                self.rankwise_shared[name].requires_grad_(requires_grad)
 
-    def adapters(self, name: str) -> dict[str, Adapter]:
+    def rankwise_adapters(self, name: str) -> dict[str, Adapter]:
         """The adapters of that name by target name."""
-        found = [slot for layer in self.layers() for slot in layer.slots.values() if name in slot]
+        found = [slot for layer in self.rankwise_layers() for slot in layer.slots.values() if name in slot]
         return {slot.target.name: slot[name] for slot in found}  # type: ignore[misc]
 
     @contextmanager
-    def entered(self, context: Context) -> Iterator[None]:
+    def rankwise_entered(self, context: Context) -> Iterator[None]:
         """Run with a context at all layers."""
         with ExitStack() as stack:
-            for layer in self.layers():
+            for layer in self.rankwise_layers():
                 stack.enter_context(layer.runtime.entered(context))
             yield
 
@@ -124,7 +125,7 @@ class RankwiseModel(BaseTuner):
                 if isinstance(module, AuxiliaryTrainingWrapper):
                     hook = partial(names_hook, list(names))
                     stack.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
-            stack.enter_context(self.entered(context))
+            stack.enter_context(self.rankwise_entered(context))
             yield
 
     def _create_and_replace(
@@ -144,6 +145,10 @@ class RankwiseModel(BaseTuner):
             self._replace_module(parent, target_name, layer, target)
         self._pending.layers += [one for one in layer.inner if one not in self._pending.layers]
 
+    def _replace_module(self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module) -> None:
+        setattr(parent, child_name, new_module)
+
+    @skip_init_on_device
     def _build(self, pending: Pending) -> None:
         config: RankwiseConfig = self.peft_config[pending.name]  # type: ignore[assignment]
         method = config.method()
@@ -166,7 +171,7 @@ class RankwiseModel(BaseTuner):
         for adapter in built:
             adapter.to(device=adapter.target.device, dtype=adapter.target.compute_dtype)
         if shared is not None:
-            self.shared[pending.name] = shared.to(targets[0].device, targets[0].compute_dtype)
+            self.rankwise_shared[pending.name] = shared.to(targets[0].device, targets[0].compute_dtype)
         self._settle(config, pending, built, shared)
         by_slot = dict(zip(map(id, slots), built, strict=True))
         for layer in pending.layers:
@@ -193,18 +198,18 @@ class RankwiseModel(BaseTuner):
         for parent, attr, module in pending.fresh:
             layer = getattr(parent, attr)
             setattr(parent, attr, layer.unload_and_optionally_merge_module(False, False, None))
-        if pending.name in self.shared:
-            del self.shared[pending.name]
+        if pending.name in self.rankwise_shared:
+            del self.rankwise_shared[pending.name]
 
     def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
         """Adapters are float32 (float64 on a float64 base); without autocast they take the dtype of their weight."""
         if autocast_adapter_dtype:
             return
-        for adapter in self.adapters(adapter_name).values():
+        for adapter in self.rankwise_adapters(adapter_name).values():
             stored = adapter.target.stored()
             adapter.to(stored.dtype if stored.is_floating_point() and not adapter.target.quantized else None)
-        if adapter_name in self.shared:
-            self.shared[adapter_name].to(next(iter(self.adapters(adapter_name).values())).target.stored().dtype)
+        if adapter_name in self.rankwise_shared:
+            self.rankwise_shared[adapter_name].to(next(iter(self.rankwise_adapters(adapter_name).values())).target.stored().dtype)
 
     @classmethod
     def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
@@ -231,6 +236,13 @@ def scatter(module: nn.Module, seed: str) -> None:
         for parameter in module.parameters():
             noise = torch.randn(parameter.shape, generator=generator) * SPREAD
             parameter.add_(noise.to(parameter))
+
+
+def _makes_meta_tensors(asked: bool) -> bool:
+    """Whether PEFT wants tensors without values: it says so, or it patches every new parameter."""
+    probe = nn.Module()
+    probe.register_parameter("probe", nn.Parameter(torch.empty(0)))
+    return asked or probe._parameters["probe"].is_meta  # type: ignore[union-attr]
 
 
 def _empty(module: nn.Module) -> None:
