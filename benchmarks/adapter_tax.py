@@ -135,7 +135,7 @@ class _Live(TorchDispatchMode):
         self.now = self.peak = 0
         self.seen: weakref.WeakSet = weakref.WeakSet()
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204 - torch's own signature
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         output = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(output):
             if isinstance(leaf, Tensor) and leaf.untyped_storage() not in self.seen:

@@ -6,8 +6,6 @@ import os
 import platform
 from pathlib import Path
 
-import torch
-
 
 def table(heads: list[str], rows: list[list[str]]) -> str:
     """A Markdown table."""

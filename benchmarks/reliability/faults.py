@@ -151,7 +151,7 @@ FAULTS: dict[str, tuple[Callable[[], None], str]] = {
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_configure(config: pytest.Config) -> None:  # noqa: ARG001 - pytest's own signature
+def pytest_configure(config: pytest.Config) -> None:
     """Plant the fault that the environment names."""
     name = os.environ.get("RANKWISE_FAULT")
     if name:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from reliability.models import Net, net, perturb, tokens
 
 from rankwise import Adaptation, adapt, load, methods
 from rankwise.testing.grid import tiny
+from reliability.models import Net, net, perturb, tokens
 
 GOLDEN = Path(__file__).resolve().parents[2] / "tests" / "golden"
 TARGETS = ["fc", "out", "attn"]
