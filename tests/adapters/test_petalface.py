@@ -388,7 +388,7 @@ def test_the_gate_refuses_scores_that_are_not_finite():
 
 
 def test_the_true_gate_fits_what_one_adapter_cannot():
-    """A goal that moves from one matrix to another with the quality; all adapters have the same number of parameters."""
+    """A goal that moves from one matrix to another with the quality; all adapters have as many parameters."""
     generator = torch.Generator().manual_seed(0)
     base, low, high = (torch.randn(16, 16, generator=generator, dtype=torch.float64) / 2 for _ in range(3))
     low, high = low[:, :2] @ low[:2], high[:, :2] @ high[:2]
@@ -427,3 +427,15 @@ def fitted(base: Tensor, x: Tensor, goal: Tensor, method: Method, quality: Tenso
     with adaptation.context(quality=quality):
         optimizer.step(loss)
         return loss().item()
+
+
+@pytest.mark.slow
+def test_the_gate_keeps_what_a_single_adapter_forgets():
+    """PETALface of rank 6 against a LoRA of rank 12 on sharp digits and mirrored ones with a quarter of the pixels."""
+    script = Path(__file__).parents[2] / "benchmarks" / "petalface_digits.py"
+    found = {name: mean for name, (mean, _) in runpy.run_path(str(script))["measure"](rank=6, seeds=4).items()}
+    base, twin, single = found["base"], found["PETALface, rank 6"], found["LoRA, rank 12"]
+    assert base.low < 0.3
+    assert single.low > 0.8
+    assert twin.sharp > single.sharp + 0.015
+    assert twin.low > single.low - 0.01

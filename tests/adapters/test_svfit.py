@@ -53,7 +53,6 @@ LAYERS = {
 }
 
 
-
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("rank", [None, 2])
 def test_the_weight_is_the_formula_and_the_layer_uses_it(layer: str, rank: int | None) -> None:
@@ -72,7 +71,6 @@ def test_the_weight_is_the_formula_and_the_layer_uses_it(layer: str, rank: int |
     assert not torch.allclose(merged, stored)
     adaptation.unmerge()
     assert torch.equal(model[0].weight, stored)
-
 
 
 @pytest.mark.parametrize("relative", [False, True])
@@ -155,7 +153,6 @@ def test_energy_of_a_zero_weight_is_one_value() -> None:
     assert adapt(model, SVFit(energy=0.9), ["0"]).summary().trainable == 1
 
 
-
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -175,12 +172,10 @@ def test_a_rank_above_the_weight_is_refused() -> None:
         one(SVFit(rank=6))
 
 
-
 def test_a_half_precision_base_is_decomposed_in_float32() -> None:
     model = nn.Sequential(filled(nn.Linear(7, 5), torch.bfloat16))
     adapter = adapt(model, SVFit(), ["0"]).adapters["0"]
     assert_close(adapter.s0, torch.linalg.svdvals(model[0].weight.double()), torch.float32)
-
 
 
 def test_a_checkpoint_is_three_short_vectors_and_restores_the_function(tmp_path: Path) -> None:
@@ -196,14 +191,13 @@ def test_a_checkpoint_is_three_short_vectors_and_restores_the_function(tmp_path:
     assert torch.equal(again.adapters["0"].sigma, adapter.sigma)
 
 
-
 def test_a_base_with_the_same_directions_and_other_singular_values_is_refused(tmp_path: Path) -> None:
     _, adaptation, _, _ = one(SVFit())
     moved(adaptation).save(tmp_path)
     other = nn.Sequential(filled(nn.Linear(7, 5)))
     with torch.no_grad():
         other[0].weight.mul_(1.5)
-    with pytest.raises(CheckpointError, match="the singular values .* differ by 50%"):
+    with pytest.raises(CheckpointError, match=r"the singular values .* differ by 50%"):
         load(other, tmp_path, other_base=True)
 
 
@@ -218,9 +212,8 @@ def test_repeated_singular_values_in_another_basis_are_refused(tmp_path: Path) -
 
     moved(adapt(orthogonal(0.0), SVFit(), ["0"])).save(tmp_path)
     load(orthogonal(0.0), tmp_path)
-    with pytest.raises(CheckpointError, match="the frozen directions .* repeated"):
+    with pytest.raises(CheckpointError, match=r"the frozen directions .* repeated"):
         load(orthogonal(1e-13), tmp_path)
-
 
 
 @pytest.mark.parametrize("rank", [5, 20])

@@ -2,12 +2,14 @@
 """What is kept: checkpoints, resumed runs, copies, pickles, dtypes and seeds."""
 
 import copy
+import json
 import pickle
 
 import pytest
 import torch
 
 from rankwise import adapt, adaptations, load
+from rankwise.core.method import Method
 from rankwise.testing import trial
 from rankwise.testing.grid import registered_name
 
@@ -84,6 +86,14 @@ def test_pickle_keeps_everything(cell):
         expected = model(x)
     with trial.given(twin, trial.for_all(cell.method)):
         assert torch.equal(twin.model(x), expected)
+
+
+@pytest.mark.feature("json")
+def test_json_round_trip(cell):
+    again = Method.from_dict(json.loads(json.dumps(cell.method.to_dict())))
+    assert again == cell.method and type(again) is type(cell.method)
+    built = [adapt(cell.kind.model(), method, cell.kind.targets) for method in (cell.method, again)]
+    assert trial.identical(trial.state(built[0]), trial.state(built[1]))
 
 
 @pytest.mark.feature("dtype")

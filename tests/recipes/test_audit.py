@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, TrainerControl, TrainerState
+from transformers import LlamaConfig, LlamaForCausalLM, TrainerControl, TrainerState, TrainingArguments
 
 from rankwise import LoRA, adapt
 from rankwise.core.errors import StateError
@@ -21,14 +21,14 @@ def adaptation():
     return adapt(LlamaForCausalLM(config), LoRA(rank=2), targets=["q_proj", "up_proj"])
 
 
-def began(adaptation):
+def began(adaptation, step=0):
     audit = FirstStep(adaptation, {"input_ids": torch.tensor([[1, 2, 3]])})
-    audit.on_train_begin(None, TrainerState(global_step=0), TrainerControl())
+    audit.on_train_begin(TrainingArguments(), TrainerState(global_step=step), TrainerControl())
     return audit
 
 
 def ended(audit):
-    audit.on_step_end(None, TrainerState(global_step=1), TrainerControl())
+    audit.on_step_end(TrainingArguments(), TrainerState(global_step=1), TrainerControl())
     return audit.result
 
 
@@ -70,6 +70,4 @@ def test_an_output_that_is_not_finite_is_refused(adaptation):
 
 
 def test_a_resumed_run_is_not_audited_again(adaptation):
-    audit = FirstStep(adaptation, {"input_ids": torch.tensor([[1, 2, 3]])})
-    audit.on_train_begin(None, TrainerState(global_step=4), TrainerControl())
-    assert ended(audit) is None
+    assert ended(began(adaptation, step=4)) is None

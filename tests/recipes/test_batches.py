@@ -22,6 +22,15 @@ def test_a_shorter_run_is_the_beginning_of_a_longer_one(lengths, batch, count, s
     assert order(lengths, batch, count + 7, seed)[:count] == order(lengths, batch, count, seed)
 
 
+@given(LENGTHS, st.integers(1, 9))
+def test_later_passes_keep_their_batches_whole(lengths, batch):
+    lengths = list(range(len(lengths)))
+    second = order(lengths, batch, 2 * len(lengths), 0)[len(lengths) :]
+    fill = -len(lengths) % batch
+    full = [second[start : start + batch] for start in range(fill, len(second) - batch + 1, batch)]
+    assert all(one == sorted(one) for one in full)
+
+
 def test_batches_hold_like_lengths_in_an_order_that_the_seed_decides():
     lengths = [1 + 37 * i % 101 for i in range(160)]
 

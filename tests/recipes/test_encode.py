@@ -76,7 +76,7 @@ def test_what_the_cut_takes_is_counted(tokenizer):
 
 
 def test_the_first_token_predicts_nothing_so_it_alone_is_nothing_to_learn(tokenizer):
-    with pytest.raises(DataError, match="all 1 examples .* max_length=8; raise max_length"):
+    with pytest.raises(DataError, match=r"all 1 examples .* max_length=8; raise max_length"):
         encode([Pair("p" * 8, "c", "here")], tokenizer, 8)
 
 
@@ -88,7 +88,7 @@ def test_a_template_that_rewrites_history_is_refused(tokenizer):
 
 def test_what_the_template_refuses_is_told_with_its_place(tokenizer):
     tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
-    with pytest.raises(DataError, match="row 3: .*roles must alternate"):
+    with pytest.raises(DataError, match=r"row 3: .*roles must alternate"):
         one(Dialog((("user", "u"), ("assistant", "a")), 0, "row 3"), tokenizer)
 
 

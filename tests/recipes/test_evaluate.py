@@ -78,8 +78,9 @@ def test_without_a_template_a_conversation_continues_the_last_text(model, tiny_m
 
 def test_predicted_memory_counts_weights_and_grows_with_the_batch(model):
     need = predict(model, ITEMS, 2, Collator(0))
-    assert need.weights == sum(p.numel() * 4 for p in model.parameters())
-    assert need.training == 3 * need.weights  # every parameter of this model trains
+    parameters = sum(p.numel() * 4 for p in model.parameters())
+    assert need.weights == parameters + sum(b.numel() * 4 for b in model.buffers())
+    assert need.training == 3 * parameters  # all of this model trains
     twice = predict(model, ITEMS, 4, Collator(0))
     assert twice.activations == pytest.approx(2 * need.activations, rel=0.01)
     assert need.total == need.weights + need.training + need.activations

@@ -26,7 +26,7 @@ def test_a_file_or_an_impossible_place_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="is a file; pass a folder"):
         new_folder(tmp_path / "file")
-    with pytest.raises(OutputError, match="cannot write to .*Not a directory"):
+    with pytest.raises(OutputError, match=r"cannot write to .*Not a directory"):
         new_folder(tmp_path / "file" / "below")
 
 
@@ -44,14 +44,14 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OutputError, match="writing .*file failed: No space left on device. Free some space"):
+    with pytest.raises(OutputError, match=r"writing .*file failed: No space left on device. Free some space"):
         write_whole(path, "new")
     assert path.read_text() == "old"
 
 
 @needs_full
 def test_a_full_disk_is_told_with_the_way_on():
-    with pytest.raises(OutputError, match="No space left on device. Free some space, then go on with"):
+    with pytest.raises(OutputError, match=r"No space left on device. Free some space, then go on with"):
         Metrics(FULL).append({"event": "step"})
 
 

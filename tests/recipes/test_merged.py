@@ -86,6 +86,7 @@ def test_a_converted_adapter_is_the_same_at_full_rank_and_says_its_error_below(t
     assert min(convert(folders[0], tmp_path / "low", None, 1, peft=False).values()) > 0.1
 
 
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # PEFT still asks by the old name
 def test_a_converted_adapter_is_one_that_peft_loads(tiny_model, folders, tmp_path):
     peft = pytest.importorskip("peft")
     convert(folders[0], tmp_path / "out", None, 3, peft=True)

@@ -107,7 +107,7 @@ def test_a_missing_file_is_answered_with_the_nearest(tmp_path):
     written(tmp_path, "train.jsonl", "")
     with pytest.raises(DataError, match=r"there is no file .*trian.jsonl. Did you mean train.jsonl"):
         read_data(str(tmp_path / "trian.jsonl"))
-    with pytest.raises(DataError, match="folder .*nowhere does not exist"):
+    with pytest.raises(DataError, match=r"folder .*nowhere does not exist"):
         read_data(str(tmp_path / "nowhere" / "x.jsonl"))
     with pytest.raises(DataError, match="is a folder; pass one file"):
         read_data(str(tmp_path))

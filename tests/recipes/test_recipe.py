@@ -101,7 +101,7 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path, content, words):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(RecipeError, match="nowhere.yaml: No such file"):
+    with pytest.raises(RecipeError, match=r"nowhere.yaml: No such file"):
         read_recipe(tmp_path / "nowhere.yaml")
 
 

@@ -23,7 +23,7 @@ def test_the_same_library_gives_the_same_pairs():
 
 
 def test_an_answer_is_the_first_paragraph_of_a_docstring(tmp_path):
-    source = '"""A module."""\n\ndef dedent(text, *, width=4):\n    """Take the common\n    indentation off.\n\n    More."""\n'
+    source = 'def dedent(text, *, width=4):\n    """Take the common\n    indentation off.\n\n    More."""\n'
     for name in ("textwrap", "queue"):  # one of each side
         (tmp_path / f"{name}.py").write_text(source)
     ((train,), (held_out,)) = stdlib_pairs(tmp_path)

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 import rankwise
 from rankwise.core.errors import CheckpointError, StateError, TargetError
-from rankwise.recipes.errors import DataError, Interrupted, OutputError
+from rankwise.recipes.errors import DataError, Interrupted, OutputError, RecipeError
 from rankwise.recipes.folder import CHECKPOINTS, METRICS, PLOT, RECIPE, RESULT, Metrics
 from rankwise.recipes.recipe import TuneRecipe
 from rankwise.recipes.tune import dry_run, resume, tune
@@ -151,7 +151,7 @@ def test_a_full_disk_in_a_checkpoint_ends_the_run_with_the_way_on(monkeypatch, w
     def full():
         raise OSError(28, "No space left on device")
 
-    with pytest.raises((OutputError, CheckpointError), match="No space left on device.*free some space"):
+    with pytest.raises((OutputError, CheckpointError), match=r"No space left on device.*free some space"):
         cut_off(monkeypatch, recipe, tmp_path, 20, full)
     resume(tmp_path, quiet())
     assert same_bits(tmp_path, whole[0])
@@ -171,6 +171,7 @@ def test_a_dry_run_says_what_would_be_and_writes_nothing(recipe, tmp_path, monke
     ("change", "error", "words"),
     [
         ({"targets": "q_prj"}, TargetError, "Did you mean .*q_proj"),
+        ({"method": "petalface"}, RecipeError, "PETALface reads quality for each example, and tune does not give it"),
         ({"data": "nowhere.jsonl"}, DataError, "there is no file nowhere.jsonl"),
         ({"learning_rate": 1e30}, StateError, "the output is not finite; lower the learning rate"),
     ],
@@ -183,10 +184,26 @@ def test_a_mistake_ends_the_run(recipe, tmp_path, change, error, words):
 
 
 def test_there_is_nothing_to_resume_without_a_run_or_after_its_end(whole, tmp_path):
-    with pytest.raises(OutputError, match="holds no recipe.yaml"):
+    with pytest.raises(OutputError, match=r"holds no recipe.yaml"):
         resume(tmp_path, quiet())
     with pytest.raises(OutputError, match="is complete; there is nothing to resume"):
         resume(whole[0], quiet())
+
+
+def test_a_run_goes_on_only_with_the_data_it_began_with(monkeypatch, recipe, tiny_data, tmp_path):
+    data = tmp_path / "pairs.jsonl"
+    data.write_bytes(tiny_data.read_bytes())
+    with pytest.raises(Killed):
+        cut_off(monkeypatch, recipe.updated({"data": str(data)}), tmp_path / "out", 26, kill)
+    data.write_text(data.read_text().replace("b1", "c1", 1))
+    with pytest.raises(DataError, match="pairs.jsonl is not the data that the run in .* began with"):
+        resume(tmp_path / "out", quiet())
+
+
+def test_epochs_decide_the_steps_and_the_last_batch_is_filled(recipe, tmp_path):
+    console = quiet()
+    dry_run(recipe.updated({"steps": None, "epochs": 2, "batch_size": 5, "accumulate": 2, "held_out": 1}), console)
+    assert "8 steps of 10 sequences" in console.file.getvalue()  # 39 sequences to train on
 
 
 def test_one_example_is_not_enough(recipe, tmp_path):

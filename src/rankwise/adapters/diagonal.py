@@ -8,9 +8,9 @@ saved. In their place a checkpoint holds the `probe`, one number for each compon
 
     probe_j = (a . left_j) (right_j . b),   a, b Gaussian and fixed by the seed.
 
-Loading compares it with what the present base gives: sum_j d_j^2 (probe_j - saved_j)^2 is an unbiased estimate of the
-change of the delta, component by component, and does not depend on the signs of singular vectors. What trains stays in
-float32 at least, because a step of 1e-3 is lost on a number near 10 in half precision. Does not choose the decomposition.
+Loading compares it with what the present base gives: sum_j d_j^2 (probe_j - saved_j)^2 estimates, without bias, the
+squared change of the delta's components, and signs of singular vectors cancel in it. What trains stays in float32 at
+least, because a step of 1e-3 is lost on a number near 10 in half precision. Does not choose the decomposition.
 """
 
 from abc import abstractmethod
@@ -35,6 +35,10 @@ class Diagonal(Factored):
         right: [*batch, r, in], not saved.
         probe: [*batch, r], saved in place of the two.
     """
+
+    left: Tensor
+    right: Tensor
+    probe: Tensor
 
     def __init__(self, target: Target, left: Tensor, right: Tensor) -> None:
         super().__init__(target)
@@ -80,10 +84,10 @@ class Diagonal(Factored):
         error = torch.linalg.vector_norm(present.double() - saved.double(), dim=-1)
         if not bool((error <= ALLOWED * norm).all()):
             raise CheckpointError(
-                f"{self.target.name!r}: {what} that this base gives differ by {float((error / norm).max()):.0%} from those "
-                f"the adapter was trained with (at most {ALLOWED:.0%} is allowed), so its numbers would mean another "
-                "function. Load it on the weights it was trained on, in the same dtype; if singular values are repeated, "
-                "on the same machine, or convert the adapter to LoRA before saving it."
+                f"{self.target.name!r}: {what} of this base differ by {float((error / norm).max()):.0%} from those the "
+                f"adapter was trained with (at most {ALLOWED:.0%} is allowed), so its numbers would mean another "
+                "function. Load it on the weights it was trained on, in the same dtype; if singular values are "
+                "repeated, on the same machine, or convert the adapter to LoRA before saving it."
             )
 
     def _probed(self) -> Float[Tensor, "*batch r"]:

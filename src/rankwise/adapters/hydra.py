@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from rankwise.core.adapter import Factored, kaiming_uniform
 from rankwise.core.errors import MethodError, TargetError
+from rankwise.core.lowrank import needs_plain_formula, without_autocast
 from rankwise.core.method import Method, register
 from rankwise.core.targets import Target
 
@@ -161,8 +162,8 @@ class HydraAdapter(Factored):
 def _accumulated(base: Tensor, bottleneck: Tensor, left: Float[Tensor, "out k"]) -> Tensor:
     """Base + bottleneck left^T in one step; h is kept where autograd needs it for A_s, and overwritten otherwise."""
     flat, tokens = base.reshape(-1, base.shape[-1]), bottleneck.reshape(-1, bottleneck.shape[-1]).to(base.dtype)
-    with torch.autocast(base.device.type, enabled=False):
-        if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
+    with without_autocast(base):
+        if torch.is_grad_enabled() or needs_plain_formula(flat, tokens, left):
             return torch.addmm(flat, tokens, left.t()).view(base.shape)
         return flat.addmm_(tokens, left.t()).view(base.shape)
 

@@ -3,14 +3,14 @@
 
     W = W0 + P L_r diag(sigma z - sigma0 z0) U_r,   P L diag(D) U = W0,   z [r] and the number sigma trainable
 
-L_r and U_r are the first r columns and rows in the order of elimination; they are unit triangular, not orthogonal, and not
-sorted by importance. Stored and trained are the differences z - z0 and sigma - sigma0, so that weight decay pulls towards
-the base. Every start z0 gives the base function; it matters only through the gradient of sigma, which is proportional to
+L_r and U_r are the first r columns and rows in the order of elimination; they are unit triangular, not orthogonal, and
+not sorted by importance. Stored and trained are the differences z - z0 and sigma - sigma0, so that weight decay pulls
+towards the base. Every start z0 gives the base function; it matters only through the gradient of sigma, linear in
 z, and with sigma fixed it cancels from the method altogether.
 
 LoLDU: arXiv 2410.13618 (2024). Offers only starts that keep the base function: the published code has four more, whose
-collapse in the paper's ablation comes from a residual that was computed with another z0. Drops a component whose pivot is
-below 1e-4 of the largest, since its row of U would be that much larger than the weight.
+collapse in the paper's ablation comes from a residual that was computed with another z0. Drops a component whose pivot
+is below 1e-4 of the largest, since its row of U would be that much larger than the weight.
 """
 
 from dataclasses import dataclass
@@ -69,6 +69,9 @@ class LoLDUAdapter(Diagonal):
         z0: [*batch, r].
         rows: [*batch, r], the rows of the weight in the order of elimination.
     """
+
+    z0: Tensor
+    rows: Tensor
 
     def __init__(self, target: Target, method: LoLDU) -> None:
         rank = min(target.matrix_shape[-2:]) if method.rank is None else method.rank

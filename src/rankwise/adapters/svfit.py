@@ -7,8 +7,8 @@ What is stored and trained is `change`, sigma = S_r + change, or sigma = S_r (1 
 method, but weight decay then pulls towards the base and not towards a weight without spectrum, and a small change of a
 large singular value is not rounded away.
 
-SVFit: arXiv 2409.05926 (2024). sigma may become negative, as in the paper. Does not train directions: a change of W0 that
-is not diagonal in its singular vectors is out of reach at any rank.
+SVFit: arXiv 2409.05926 (2024). sigma may become negative, as in the paper. Does not train directions: a change of W0
+that is not diagonal in its singular vectors is out of reach at any rank.
 """
 
 from dataclasses import dataclass
@@ -66,6 +66,8 @@ class SVFitAdapter(Diagonal):
         change: [*batch, r], sigma - S_r, or sigma / S_r - 1 if relative.
         s0: [*batch, r], the base's singular values S_r.
     """
+
+    s0: Tensor
 
     def __init__(self, target: Target, method: SVFit) -> None:
         if method.rank is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m rankwise.cli`, for launchers such as torchrun that start a module."""
+"""`python -m rankwise.cli`, for where the script `rankwise` is not on the path."""
 
 import sys
 

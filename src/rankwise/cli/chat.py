@@ -32,11 +32,11 @@ def chat(
     piped = None if sys.stdin.isatty() else sys.stdin.read().strip()
     if piped == "":
         raise RecipeError("standard input is empty; pipe a prompt in, or start chat in a terminal.")
+    quiet()
     from rankwise.recipes.chat import Conversation  # noqa: PLC0415 - in the extra `tune`
     from rankwise.recipes.models import chosen_dtype  # noqa: PLC0415
     from rankwise.recipes.tuned import open_tuned  # noqa: PLC0415
 
-    quiet()
     with status().status(f"loading {folder}"):
         tuned = open_tuned(folder, model, chosen_dtype("auto"))
     if base and tuned.adaptation is None:

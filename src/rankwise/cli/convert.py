@@ -22,9 +22,9 @@ def convert(
     ] = None,
 ) -> None:
     """Write the closest LoRA of a rank and say how close it is, for each weight."""
+    quiet()
     from rankwise.recipes.converted import convert as run  # noqa: PLC0415 - in the extra `tune`
 
-    quiet()
     with status().status(f"converting {folder}"):
         errors = run(folder, out, model, rank, peft=peft)
     table = Table("weight", "relative error")
@@ -33,5 +33,5 @@ def convert(
     output().print(table)
     worst = max(errors.values())
     output().print(
-        f"{out}: LoRA of rank {rank} for {len(errors)} weights, relative error at most {worst:.2e}.", highlight=False
+        f"{out}: LoRA of rank {rank} for {len(errors)} weights, relative error at most {worst:.2e}.", soft_wrap=True
     )

@@ -25,9 +25,9 @@ def export(
 
     Says what share of the update the rounding to 16 bits ate. The base is rounded to the same dtype first.
     """
+    quiet()
     from rankwise.recipes.merged import export as run  # noqa: PLC0415 - in the extra `tune`
 
-    quiet()
     with status().status(f"merging {folder}"):
         report = run(folder, merged, model, dtype)
     tell(report, merged, dtype)
@@ -37,14 +37,14 @@ def tell(report: MergeReport, out: Path, dtype: str) -> None:
     """Print what became of a merge."""
     mean = sum(report.lost.values()) / max(1, len(report.lost))
     console = output()
-    console.print(f"{out}: {len(report.lost)} weights with the update merged, in {dtype}.", highlight=False)
+    console.print(f"{out}: {len(report.lost)} weights with the update merged, in {dtype}.", soft_wrap=True)
     console.print(
         f"Of the update {1 - mean:.1%} survived the rounding on average, {1 - report.worst:.1%} at the worst weight.",
-        highlight=False,
+        soft_wrap=True,
     )
     if report.damaged:
         console.print(
             f"{len(report.damaged)} weights lost more than {report.tolerance:.0%}: {listed(report.damaged)}. "
             "Use --dtype float32 to keep all of the update.",
-            highlight=False,
+            soft_wrap=True,
         )

@@ -28,9 +28,9 @@ def merge(
         raise RecipeError(
             f"--scale was given {len(scale)} times for {len(folders)} adapters; give it once for each, or never."
         )
+    quiet()
     from rankwise.recipes.merged import Part, merge_into  # noqa: PLC0415 - in the extra `tune`
 
-    quiet()
     parts = [Part(folder, weight) for folder, weight in zip(folders, scale or [1.0] * len(folders), strict=True)]
     with status().status(f"merging {len(parts)} adapters into {model}"):
         report = merge_into(model, parts, out, dtype)

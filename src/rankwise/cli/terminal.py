@@ -8,7 +8,7 @@ from rich.console import Console
 
 def output() -> Console:
     """Standard output: results."""
-    return Console()
+    return Console(highlight=False)
 
 
 def status() -> Console:
@@ -17,10 +17,13 @@ def status() -> Console:
 
 
 def quiet() -> None:
-    """Silence the loading bars and compatibility notes of the libraries underneath; their errors still come through."""
+    """Silence the loading bars and compatibility notes of the libraries underneath; their errors still come through.
+
+    To be called before anything else imports transformers, since some of the notes come at import.
+    """
+    for name in ("torchao", "torch.utils._pytree", "accelerate"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     import transformers  # noqa: PLC0415 - in the extra `tune`
 
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
-    for name in ("torchao", "torch.utils._pytree", "accelerate"):
-        logging.getLogger(name).setLevel(logging.ERROR)

@@ -73,10 +73,10 @@ def _run(method: str, given: dict[str, Any]) -> None:
             "--resume goes on with a run exactly as it began and takes no other option; begin a new run to change one."
         )
     recipe = TuneRecipe().updated(({} if own["recipe"] is None else read_recipe(own["recipe"])) | values)
+    quiet()
     from rankwise.recipes.folder import free_folder  # noqa: PLC0415 - in the extra `tune`
     from rankwise.recipes.tune import dry_run, resume, tune  # noqa: PLC0415
 
-    quiet()
     if own["resume"] is not None:
         resume(own["resume"], output())
     elif own["dry_run"]:

@@ -268,7 +268,7 @@ class Adaptation:
         ranks = {name: rank for name, one in adapters.items() if (rank := fitted_rank(method, one.target)) is not None}
         best = {name: best_factors(one, ranks.get(name) or method.to_dict()["rank"]) for name, one in adapters.items()}
         require_convertible(method, best)
-        dtype = next(p.dtype for one in adapters.values() for p in one.parameters())
+        dtype = next(parameter.dtype for parameter in self.parameters())
         targets = [one.target for one in adapters.values()]
         parts = assemble(method, targets, ranks=ranks, dtype=dtype, seed=self._installed.seed)
         for name, one in parts.adapters.items():

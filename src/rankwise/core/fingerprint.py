@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import torch
 
 from rankwise.core.quantized import dequantized
+from rankwise.core.sharded import whole
 from rankwise.core.targets.base import Target
 
 SAMPLES = 16
@@ -17,8 +18,8 @@ _ROUNDING = {"float64": 1e-12, "float32": 1e-6, "float16": 2e-3, "bfloat16": 1e-
 
 
 def fingerprint(target: Target) -> dict:
-    """Shape, dtype and sampled values of a target's base weight."""
-    stored = target.stored().detach()
+    """Shape, dtype and sampled values of a target's base weight; if it is sharded, every process must call this."""
+    stored = whole(target.stored().detach())
     dense = dequantized(target.module, stored)
     index = torch.linspace(0, dense.numel() - 1, SAMPLES, device=dense.device).round().long()
     sample = dense.flatten()[index].double().tolist() if dense.is_contiguous() else dense.reshape(-1)[index].tolist()

@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_map
 
 from rankwise.core.context import Context
 from rankwise.core.errors import StateError, TargetError
+from rankwise.core.sharded import is_sharded
 from rankwise.core.slot import Runtime, Slot
 from rankwise.core.targets.base import Target
 from rankwise.core.targets.parameter import ParameterTarget
@@ -93,7 +94,7 @@ def install(target: Target, runtime: Runtime) -> Slot:
     existing = slot_of(module, target.attr)
     if existing is not None:
         return existing
-    slot = Slot(target, runtime)
+    slot = Slot(target, runtime).train(module.training)
     if isinstance(target, ParameterTarget):
         _install_read(target, slot)
     else:
@@ -211,7 +212,7 @@ def _weight_property(attr: str, inside: bool) -> property:
     def read(self: nn.Module) -> Tensor | None:
         stored = self._parameters[attr]
         slot = self.__dict__[_READ].get(attr)
-        if slot is None or stored is None or (inside and self.__dict__.get(_CACHE) is None):
+        if slot is None or stored is None or _only_kept(self, stored, inside):
             return stored
         return _cached(self, attr, lambda: slot.weight(stored))
 
@@ -224,11 +225,18 @@ def _bias_property(attr: str, inside: bool) -> property:
     def read(self: nn.Module) -> Tensor | None:
         stored = self._parameters[attr]
         here = [slot for slot in self.__dict__[_READ].values() if slot.target.bias_attr == attr]
-        if stored is None or not here or (inside and self.__dict__.get(_CACHE) is None):
+        if stored is None or not here or _only_kept(self, stored, inside):
             return stored
         return _cached(self, attr, lambda: _moved_bias(stored, here))
 
     return property(read)
+
+
+def _only_kept(module: nn.Module, stored: Tensor, inside: bool) -> bool:
+    """Whether a weight is read to be kept, not to be computed with: by FSDP2 while it is sharded, or outside a forward."""
+    if inside and module.__dict__.get(_CACHE) is None:
+        return True
+    return not torch.compiler.is_compiling() and is_sharded(stored)
 
 
 def _moved_bias(stored: Tensor, here: list[Slot]) -> Tensor:

@@ -39,8 +39,8 @@ def add_low_rank(
     Returns:
         base + x right^T left^T, in the dtype of `base`.
     """
-    dtype = base.dtype
-    x, left, right = x.to(dtype), left.to(dtype), right.to(dtype)
+    if not base.dtype == x.dtype == left.dtype == right.dtype:
+        x, left, right = x.to(base.dtype), left.to(base.dtype), right.to(base.dtype)
     if not inplace or not _writable(base) or needs_plain_formula(base, x, left, right):
         return base + F.linear(F.linear(x, right), left)
     return _AddLowRank.apply(base, x, left, right)
@@ -63,7 +63,7 @@ class _AddLowRank(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, base: Tensor, x: Tensor, left: Tensor, right: Tensor) -> Tensor:
         with without_autocast(base):
-            bottleneck = right @ x.reshape(-1, x.shape[-1]).t()
+            bottleneck = F.linear(right, x.reshape(-1, x.shape[-1]))
             base.view(-1, base.shape[-1]).t().addmm_(left, bottleneck)
         ctx.mark_dirty(base)
         ctx.save_for_backward(x, bottleneck, left, right)
@@ -76,8 +76,8 @@ class _AddLowRank(torch.autograd.Function):
         with without_autocast(grad):
             flat, tokens = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, x.shape[-1])
             if torch.is_grad_enabled():  # double backward: the bottleneck must be a function of x and right
-                bottleneck = right @ tokens.t()
-            inner = left.t() @ flat.t()
+                bottleneck = F.linear(right, tokens)
+            inner = F.linear(left.t(), flat)
             grad_left = (bottleneck @ flat).t() if needs_left else None
             grad_right = inner @ tokens if needs_right else None
             # A product of x's own shape, not a view: autograd adds the other gradients of x into it in place.

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 _PLAIN = (Tensor, nn.Parameter)
+_SCALES = {"quant_state", "SCB"}  # what bitsandbytes hangs on a 4-bit and on an 8-bit weight
 
 
 def is_quantized(module: nn.Module, weight: Tensor) -> bool:
@@ -22,7 +23,7 @@ def dequantized(module: nn.Module, weight: Tensor) -> Tensor:
 
     Bitsandbytes needs its state beside the weight, hence the module.
     """
-    if type(weight) in _PLAIN:  # torch.compile can trace this comparison, and no module name of a class
+    if type(weight) in _PLAIN and weight.is_floating_point():  # torch.compile can trace this, and no class's module name
         return weight
     if _is_bitsandbytes(weight):
         return _bitsandbytes_values(module, weight)
@@ -36,13 +37,14 @@ def _is_torchao(weight: Tensor) -> bool:
 
 
 def _is_bitsandbytes(weight: Tensor) -> bool:
-    return type(weight).__module__.startswith("bitsandbytes.")
+    """Also of a weight that was pickled: a plain parameter then, with its scales still beside it."""
+    return type(weight).__module__.startswith("bitsandbytes.") or not _SCALES.isdisjoint(vars(weight))
 
 
 def _bitsandbytes_values(module: Any, weight: Any) -> Tensor:
     import bitsandbytes.functional as bnb  # noqa: PLC0415 - optional: only present where such a layer exists
 
-    if type(weight).__name__ == "Params4bit":
+    if "quant_state" in vars(weight):
         return bnb.dequantize_4bit(weight.data, weight.quant_state)
     scale = weight.SCB if weight.SCB is not None else module.state.SCB
     return bnb.int8_vectorwise_dequant(weight.data, scale)

@@ -3,9 +3,10 @@
 
     y = u + c (u - b),   u [*, out] the output, c [out] the relative change of each feature's gain, b [out] the bias
 
-so that c = 0 gives u to the last bit, and a small c survives in half precision, where 1 + c would round to 1. Saved for
-backward: u, which the gradient of c needs, c and b; plain autograd makes two more tensors of the output's size. Under
-torch.compile, functorch transforms and for tensor subclasses the plain formula runs.
+so that c = 0 gives u to the last bit, and c keeps its digits in half precision, where 1 + c would be rounded to 1/128.
+Saved for backward: u, which the gradient of c needs, c and b. The backward pass makes one tensor of the output's size
+instead of plain autograd's three. Under torch.compile, functorch transforms and for tensor subclasses the plain formula
+runs.
 """
 
 from typing import Any
@@ -32,7 +33,7 @@ def rescale(
     """
     change = change.to(output.dtype)
     bias = None if bias is None else bias.to(output.dtype)
-    if needs_plain_formula(output, change, *([] if bias is None else [bias])):
+    if needs_plain_formula(output, change) or (bias is not None and needs_plain_formula(bias)):
         scaled = output + change * output
         return scaled if bias is None else scaled - change * bias
     return _Rescale.apply(output, change, bias)  # type: ignore[return-value]
@@ -50,11 +51,16 @@ class _Rescale(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         output, change, bias = ctx.saved_tensors
         needs_output, needs_change, needs_bias = ctx.needs_input_grad
+        grad_output = grad_change = grad_bias = products = None
         with without_autocast(grad):
-            total = None if bias is None else grad.sum_to_size(change.shape)
-            grad_output = torch.addcmul(grad, grad, change) if needs_output else None
-            grad_change = (grad * output).sum_to_size(change.shape) if needs_change else None
-            if grad_change is not None and total is not None:
-                grad_change = grad_change - total * bias
-            grad_bias = -(change * total) if needs_bias and total is not None else None
+            if needs_change:
+                products = grad * output
+                grad_change = products.sum_to_size(change.shape)
+            if needs_output:  # in the memory of the products, unless a graph for double backward holds them
+                reused = None if torch.is_grad_enabled() else products
+                grad_output = torch.addcmul(grad, grad, change, out=reused)
+            if bias is not None and (needs_change or needs_bias):
+                total = grad.sum_to_size(change.shape)
+                grad_change = None if grad_change is None else grad_change - bias * total
+                grad_bias = -change * total if needs_bias else None
         return grad_output, grad_change, grad_bias

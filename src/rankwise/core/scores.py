@@ -106,6 +106,7 @@ class Scored(Factored):
         """The score of left @ right from the layer's input and the gradient by its output."""
         dtype = wide(grad.dtype) if grad.dtype == torch.float16 else grad.dtype
         grad, x = grad.to(dtype), x.to(dtype) if x.is_floating_point() else x
+        left, right = left.to(wide(left.dtype)), right.to(wide(right.dtype))
         if not isinstance(self.target, LinearTarget):
             return self.reduce(left @ right, self.target.delta_gradient(x, grad, grad).to(left.dtype))
         outputs, tokens = grad.reshape(-1, left.shape[0]), x.reshape(-1, right.shape[1])
@@ -192,9 +193,9 @@ class _DenseScore(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (delta,) = ctx.saved_tensors
-        shape = ctx.adapter.target.matrix_shape
+        shape, dtype = ctx.adapter.target.matrix_shape, wide(delta.dtype)
         with torch.no_grad():
-            score = ctx.adapter.reduce(delta.reshape(shape), grad.detach().to(delta.dtype).reshape(shape))
+            score = ctx.adapter.reduce(delta.to(dtype).reshape(shape), grad.detach().to(dtype).reshape(shape))
         return grad, score, None
 
 

@@ -4,8 +4,8 @@
     M = left diag(d) right,   left = P L [out, k],   d [k],   right [k, in],   k = min(out, in)
 
 L is unit lower triangular with entries of at most 1 and right is unit upper triangular. P is never built: it has been
-applied to `left`, whose rows are in the order of M's rows, and the order of elimination is a list of row numbers. No sign
-and no rotation is left open, so the same matrix with the same order of rows gives the same factors.
+applied to `left`, whose rows are in the order of M's rows, and the order of elimination is a list of row numbers. No
+sign and no rotation is left open, so the same matrix with the same order of rows gives the same factors.
 
 Golub and Van Loan, Matrix Computations, section 3.4. Does not pivot columns and does not rank the components.
 """
@@ -53,14 +53,18 @@ def ldu(matrix: Float[Tensor, "*batch out in"], first: Int[Tensor, "*batch r"] |
     """
     matrix = matrix.double()
     out, k = matrix.shape[-2], min(matrix.shape[-2:])
-    given = torch.arange(out, device=matrix.device).expand(matrix.shape[:-1]) if first is None else _all_rows(first, out)
+    given = (
+        torch.arange(out, device=matrix.device).expand(matrix.shape[:-1]) if first is None else _all_rows(first, out)
+    )
     grade = _grades(0 if first is None else first.shape[-1], out).to(matrix.device)
     graded = matrix.gather(-2, given[..., None].expand_as(matrix)) * grade[:, None]
     packed, pivots, _ = torch.linalg.lu_factor_ex(graded)
     swapped = _permutation(pivots, out)
     grade, rows = grade[swapped], given.gather(-1, swapped)
     ungraded = packed / grade[..., None]
-    lower = ungraded[..., :k].tril(-1) * grade[..., None, :k] + torch.eye(out, k, dtype=packed.dtype, device=packed.device)
+    lower = ungraded[..., :k].tril(-1) * grade[..., None, :k] + torch.eye(
+        out, k, dtype=packed.dtype, device=packed.device
+    )
     upper = ungraded[..., :k, :].triu()
     d = upper.diagonal(dim1=-2, dim2=-1)
     large = d.abs() > TINY * d.abs().amax(-1, keepdim=True)
@@ -86,7 +90,7 @@ def _grades(count: int, out: int) -> Float[Tensor, " out"]:
 
 
 def _permutation(pivots: Int[Tensor, "*batch k"], out: int) -> Int[Tensor, "*batch out"]:
-    """LAPACK's row swaps, to be made one after the other, as an order of rows; k swaps at setup, no [out, out] matrix."""
+    """LAPACK's k row swaps, made one after the other at setup, as an order of rows; no [out, out] matrix."""
     orders = []
     for swaps in pivots.reshape(-1, pivots.shape[-1]).tolist():
         order = list(range(out))

@@ -29,21 +29,22 @@ def order(lengths: Sequence[int], batch: int, count: int, seed: int) -> list[int
     """
     source, result = random.Random(seed), list[int]()
     while len(result) < count:
-        result += _one_pass(lengths, batch, source)
+        result += _one_pass(lengths, batch, source, -len(result) % batch)
     return result[:count]
 
 
-def _one_pass(lengths: Sequence[int], batch: int, source: random.Random) -> list[int]:
+def _one_pass(lengths: Sequence[int], batch: int, source: random.Random, fill: int) -> list[int]:
+    """All indices once, the first `fill` of them to complete the last batch of the pass before."""
     indices = list(range(len(lengths)))
     source.shuffle(indices)
     batches: list[list[int]] = []
-    for start in range(0, len(indices), batch * _POOL):
+    for start in range(fill, len(indices), batch * _POOL):
         pool = sorted(indices[start : start + batch * _POOL], key=lambda index: lengths[index])
         batches += [pool[i : i + batch] for i in range(0, len(pool), batch)]
     short = [one for one in batches if len(one) < batch]
     full = [one for one in batches if len(one) == batch]
     source.shuffle(full)
-    return [index for one in full + short for index in one]
+    return indices[:fill] + [index for one in full + short for index in one]
 
 
 class Ordered(Dataset):

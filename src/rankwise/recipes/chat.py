@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TextStreamer
 
+from rankwise.recipes.encode import chat_text
 from rankwise.recipes.evaluate import answer
 
 
@@ -39,7 +40,7 @@ class Conversation:
     def _prompt(self) -> list[int]:
         if not self.tokenizer.chat_template:
             return self.tokenizer(self.messages[-1]["content"])["input_ids"]
-        text = self.tokenizer.apply_chat_template(self.messages, tokenize=False, add_generation_prompt=True)
+        text = chat_text(self.messages, self.tokenizer, opened=True)
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
 

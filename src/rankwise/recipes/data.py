@@ -5,6 +5,7 @@ Only the hub needs a network, and only for a dataset that is not in its cache.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +28,8 @@ class Data:
         source: where they come from, in words.
     """
 
-    train: list[Example]
-    held_out: list[Example] | None
+    train: Sequence[Example]
+    held_out: Sequence[Example] | None
     source: str
 
 
@@ -52,11 +53,12 @@ def read_data(name: str) -> Data:
 
 
 def _from_hub(name: str) -> list[Example]:
-    import datasets  # noqa: PLC0415 - in the extra `hf`
+    from datasets import load_dataset  # noqa: PLC0415 - in the extra `hf`
+    from datasets.exceptions import DatasetsError  # noqa: PLC0415
 
     try:
-        dataset = datasets.load_dataset(name, split="train")
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        dataset = load_dataset(name, split="train")
+    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(
             f"DATA {name!r} is not {STDLIB!r}, there is no file of that name, and the Hugging Face hub did not give a "

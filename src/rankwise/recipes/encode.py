@@ -155,8 +155,13 @@ def _rendered(dialog: Dialog, tokenizer: PreTrainedTokenizerBase) -> tuple[str, 
     return text, spans
 
 
-def _template(messages: list[dict], tokenizer: PreTrainedTokenizerBase, where: str, *, opened: bool) -> str:
+def chat_text(messages: list[dict[str, str]], tokenizer: PreTrainedTokenizerBase, *, opened: bool) -> str:
+    """A conversation as the chat template writes it; `opened` with the beginning of the assistant's next turn."""
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opened))
+
+
+def _template(messages: list[dict[str, str]], tokenizer: PreTrainedTokenizerBase, where: str, *, opened: bool) -> str:
     try:
-        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opened)
+        return chat_text(messages, tokenizer, opened=opened)
     except TemplateError as error:
         raise DataError(f"{where}: the model's chat template refuses the conversation: {error}") from error

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from torch import nn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.generation.streamers import BaseStreamer
 
@@ -65,7 +66,7 @@ def answer(
     settings = GenerationConfig(
         max_new_tokens=length,
         do_sample=False,
-        eos_token_id=model.generation_config.eos_token_id if model.generation_config else tokenizer.eos_token_id,
+        eos_token_id=getattr(model.generation_config, "eos_token_id", None) or tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
     with evaluating(model):
@@ -81,7 +82,7 @@ def words(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
 
 
 @contextmanager
-def evaluating(model: PreTrainedModel) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Run without gradients and dropout; the training mode comes back afterwards."""
     before = model.training
     model.eval()

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rankwise.core.errors import CheckpointError, RankwiseError
 from rankwise.recipes.errors import OutputError
 
 RECIPE, METRICS, PLOT, RESULT, CHECKPOINTS = "recipe.yaml", "metrics.jsonl", "loss.png", "result.json", "checkpoints"
@@ -61,6 +62,10 @@ def writing(what: str, advice: str) -> Iterator[None]:
     """
     try:
         yield
+    except CheckpointError as error:
+        raise OutputError(f"{error} {advice}") from error
+    except RankwiseError:
+        raise
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
         raise OutputError(f"writing {what} failed: {reason}. {advice}") from error

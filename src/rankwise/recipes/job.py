@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run with everything loaded: model, adapter and sequences, from a recipe and its data."""
 
+import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +12,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rankwise.core.adapt import adapt
 from rankwise.core.adaptation import Adaptation
+from rankwise.core.errors import listed
 from rankwise.core.load import load
 from rankwise.recipes.batches import Collator
 from rankwise.recipes.data import Data
 from rankwise.recipes.encode import Encoded, encode
-from rankwise.recipes.errors import DataError, ModelError
+from rankwise.recipes.errors import DataError, ModelError, RecipeError
 from rankwise.recipes.models import chosen_dtype, load_model, pad_token
 from rankwise.recipes.recipe import TuneRecipe, with_total_steps
 
@@ -46,6 +49,14 @@ class Job:
         """Makes batches."""
         return Collator(pad_token(self.tokenizer))
 
+    @property
+    def data_digest(self) -> str:
+        """SHA-256 of all sequences, so that a resumed run can tell whether it goes on with the same data."""
+        digest = hashlib.sha256()
+        for item in (*self.train, *self.held_out):
+            digest.update(torch.tensor([*item.input_ids, *item.labels, -1]).numpy().tobytes())
+        return digest.hexdigest()
+
 
 def load_job(recipe: TuneRecipe, data: Data, console: Console, checkpoint: Path | None = None) -> Job:
     """Load the model, encode the data and put the adapter on: a new one, or the one of a checkpoint.
@@ -53,12 +64,17 @@ def load_job(recipe: TuneRecipe, data: Data, console: Console, checkpoint: Path 
     Raises:
         RankwiseError: if model, data and recipe do not fit together.
     """
-    _require_one_gpu()
-    console.print(f"[bold]data[/bold]     {data.source}", highlight=False)
+    _require_one_process_and_gpu()
+    if recipe.method.inputs:
+        raise RecipeError(
+            f"{type(recipe.method).__name__} reads {listed(recipe.method.inputs)} for each example, and tune does not "
+            "give it; train from Python, with `adaptation.context(...)` around the forward pass."
+        )
+    console.print(f"[bold]data[/bold]     {data.source}")
     with console.status(f"loading {recipe.model}"):
         model, tokenizer = load_model(recipe.model, chosen_dtype(recipe.dtype))
     train, held_out = _split(recipe, data, tokenizer, console)
-    steps = recipe.steps or max(1, len(train) * recipe.epochs // (recipe.batch_size * recipe.accumulate))
+    steps = recipe.steps or math.ceil(len(train) * recipe.epochs / (recipe.batch_size * recipe.accumulate))
     if checkpoint is None:
         adaptation = adapt(model, with_total_steps(recipe.method, steps), recipe.targets, seed=recipe.seed)
     else:
@@ -67,7 +83,6 @@ def load_job(recipe: TuneRecipe, data: Data, console: Console, checkpoint: Path 
     console.print(
         f"[bold]adapter[/bold]  {type(recipe.method).__name__} on {len(summary.rows)} of {summary.candidates} weights, "
         f"{summary.trainable:,} trainable parameters ({summary.trainable / summary.total:.2%})",
-        highlight=False,
     )
     return Job(recipe, model, tokenizer, adaptation, train, held_out, steps)
 
@@ -88,14 +103,14 @@ def _split(
         train, held_out = [train[i] for i in sorted(shuffled[count:])], [train[i] for i in shuffled[:count]]
     note = f", {encoding.cut} cut at {recipe.max_length} tokens" if encoding.cut else ""
     note += f", {encoding.dropped} left out because the cut took the whole answer" if encoding.dropped else ""
-    console.print(f"         {len(train)} sequences to train on, {len(held_out)} held out{note}", highlight=False)
+    console.print(f"         {len(train)} sequences to train on, {len(held_out)} held out{note}")
     return train, held_out
 
 
-def _require_one_gpu() -> None:
+def _require_one_process_and_gpu() -> None:
     count = torch.cuda.device_count()
-    if count > 1 and not torch.distributed.is_torchelastic_launched():
+    if count > 1 or torch.distributed.is_torchelastic_launched():
         raise ModelError(
-            f"{count} GPUs are visible to one process; use `torchrun --nproc-per-node {count} -m rankwise.cli tune` "
-            "for all of them, or set CUDA_VISIBLE_DEVICES to one."
+            f"tune runs in one process on one device, and {count} GPUs are visible; set CUDA_VISIBLE_DEVICES to one of them "
+            "and start without torchrun. For several, use transformers.Trainer with rankwise's RankwiseCallback."
         )

@@ -3,6 +3,7 @@
 
 import math
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -97,7 +98,10 @@ class Interruption(TrainerCallback):
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Catch Ctrl-C inside the block."""
+        """Catch Ctrl-C inside the block; only the main thread of a program can."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         before = signal.signal(signal.SIGINT, self._asked)
         try:
             yield

@@ -16,7 +16,7 @@ from rankwise.recipes.audit import FirstStep
 from rankwise.recipes.batches import Ordered, order
 from rankwise.recipes.checkpoints import newest
 from rankwise.recipes.data import read_data
-from rankwise.recipes.errors import Interrupted, OutputError
+from rankwise.recipes.errors import DataError, Interrupted, OutputError
 from rankwise.recipes.folder import (
     CHECKPOINTS,
     METRICS,
@@ -44,7 +44,7 @@ def dry_run(recipe: TuneRecipe, console: Console) -> None:
     Raises:
         RankwiseError: what `tune` would raise before its first step.
     """
-    console.print(recipe_text(recipe), markup=False, highlight=False)
+    console.print(recipe_text(recipe), markup=False)
     job = load_job(recipe, read_data(recipe.data), console)
     console.print(str(job.adaptation.summary()), markup=False, highlight=False, soft_wrap=True)
     need = predict(job.model, job.train, recipe.batch_size, job.collator)
@@ -53,7 +53,6 @@ def dry_run(recipe: TuneRecipe, console: Console) -> None:
         f"Predicted memory: {in_words(need.total)} (weights {in_words(need.weights)}, gradients and optimizer "
         f"{in_words(need.training)}, activations of the largest batch {in_words(need.activations)}) beside the "
         "libraries.\nNothing was written.",
-        highlight=False,
     )
 
 
@@ -113,10 +112,13 @@ def _run(job: Job, out: Path, start: tuple[int, Path] | None, console: Console) 
     with progress_bar(console) as progress:
         if not metrics.lines("before"):
             with job.adaptation.disabled():
-                metrics.append(judge(job, progress, "before"))
+                metrics.append(judge(job, progress, "before") | {"data": job.data_digest})
+        elif metrics.lines("before")[0]["data"] != job.data_digest:
+            raise DataError(f"{job.recipe.data} is not the data that the run in {out} began with; begin a new run.")
         _train(job, out, start, progress)
         metrics.append(judge(job, progress, "after"))
-    job.adaptation.save(out)
+    with writing(str(out), f"Then go on with `rankwise tune --resume {out}`."):
+        job.adaptation.save(out)
     result = outcome(job, metrics)
     title = f"held-out perplexity {result.perplexity_before:.2f} before, {result.perplexity_after:.2f} after"
     steps = metrics.lines("step")
@@ -136,7 +138,7 @@ def _train(job: Job, out: Path, start: tuple[int, Path] | None, progress: Progre
     """
     recipe, console, metrics = job.recipe, progress.console, Metrics(out / METRICS)
     arguments = training_arguments(recipe, job.steps, out / CHECKPOINTS)
-    count = job.steps * recipe.batch_size * recipe.accumulate * arguments.world_size
+    count = job.steps * recipe.batch_size * recipe.accumulate
     indices = order([len(item.input_ids) for item in job.train], recipe.batch_size, count, recipe.seed)
     probe = {name: value.to(job.model.device) for name, value in job.collator([job.train[indices[0]]]).items()}
     audit, interruption = FirstStep(job.adaptation, probe), Interruption(console)
@@ -148,7 +150,7 @@ def _train(job: Job, out: Path, start: tuple[int, Path] | None, progress: Progre
     with interruption.watching():
         trainer.train(resume_from_checkpoint=None if start is None else str(start[1]))
     if audit.result is not None:
-        console.print(str(audit.result), highlight=False)
+        console.print(str(audit.result))
     if trainer.state.global_step < job.steps:
         raise Interrupted(
             f"stopped after step {trainer.state.global_step} of {job.steps}, which is saved; go on with "

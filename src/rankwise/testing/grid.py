@@ -26,10 +26,10 @@ FEATURES: dict[str, str] = {
     "mixed": "a mixed batch equals one by one",
     "save": "save and load are identical",
     "resume": "resume is identical",
-    "copy": "deepcopy",
-    "pickle": "pickle",
-    "compile": "torch.compile is equal",
-    "autocast": "autocast",
+    "copy": "a deepcopy is equal and independent",
+    "pickle": "a pickle is equal",
+    "compile": "torch.compile is equal, in one graph",
+    "autocast": "autocast changes precision alone",
     "recompute": "gradient checkpointing is equal",
     "accumulate": "gradient accumulation is equal",
     "dtype": "dtypes are what was asked for",
@@ -63,6 +63,7 @@ class Empty:
         return all(mine in ("*", other) for mine, other in asked)
 
 
+_OTHER_GROUP = "would mix output channels of different groups, which no grouped kernel can do"
 _ROUNDED_AWAY = "writing a small update into it would erase most of it"
 
 EMPTY: tuple[Empty, ...] = (
@@ -70,6 +71,9 @@ EMPTY: tuple[Empty, ...] = (
     Empty("*", "torchao-int8", "unmerge", _ROUNDED_AWAY),
     Empty("*", "bnb-4bit", "merge", _ROUNDED_AWAY),
     Empty("*", "bnb-4bit", "unmerge", _ROUNDED_AWAY),
+    Empty("hydra", "conv-grouped", "*", _OTHER_GROUP),
+    Empty("hydra", "conv-depthwise", "*", _OTHER_GROUP),
+    Empty("hydra", "conv-transpose-grouped", "*", _OTHER_GROUP),
 )
 
 

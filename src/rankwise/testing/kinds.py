@@ -104,7 +104,7 @@ def _conv1d() -> nn.Module:
 
 
 def _encoder_layer() -> nn.Module:
-    return nn.TransformerEncoderLayer(8, 2, dim_feedforward=6, dropout=0.0, batch_first=True)
+    return nn.TransformerEncoderLayer(8, 2, dim_feedforward=6, dropout=0.0, activation="gelu", batch_first=True)
 
 
 KINDS: tuple[Kind, ...] = (
@@ -122,9 +122,10 @@ KINDS: tuple[Kind, ...] = (
     Kind("conv-depthwise", lambda: nn.Conv1d(6, 6, 3, padding="same", groups=6), (3, 6, 5)),
     Kind(
         "conv-transpose2d",
-        lambda: nn.ConvTranspose2d(4, 6, (2, 3), stride=2, padding=1, output_padding=1, groups=2),
+        lambda: nn.ConvTranspose2d(4, 5, (2, 3), stride=2, padding=1, output_padding=1),
         (3, 4, 3, 2),
     ),
+    Kind("conv-transpose-grouped", lambda: nn.ConvTranspose1d(4, 6, 2, stride=2, groups=2), (3, 4, 3)),
     Kind("embedding", lambda: nn.Embedding(7, 5, padding_idx=2), (3, 6), entries=7),
     Kind(
         "mha-in-proj",

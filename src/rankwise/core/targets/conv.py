@@ -50,7 +50,7 @@ class ConvTarget(Target):
         self,
         x: Tensor,
         first: Float[Tensor, "in k"],
-        sides: Sequence[Float[Tensor, "length k"] | None],
+        sides: Sequence[Float[Tensor, "_ k"] | None],
         like: Tensor,
         dropout: float = 0.0,
     ) -> Tensor:

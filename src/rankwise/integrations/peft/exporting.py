@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rankwise.adapters.dora import DoRA, DoRAAdapter
 from rankwise.adapters.lora import LoRA, LoRAAdapter
 from rankwise.core.adaptation import Adaptation
 from rankwise.core.adapter import Adapter
@@ -25,7 +26,7 @@ from rankwise.core.errors import MethodError, TargetError, listed
 from rankwise.core.layer import SLOTS
 from rankwise.core.select import clean
 from rankwise.core.sharded import whole
-from rankwise.core.targets import EmbeddingTarget
+from rankwise.core.targets import EmbeddingTarget, Target
 from rankwise.integrations.peft import folder as files
 from rankwise.integrations.peft.attention import installed, times_added
 from rankwise.integrations.peft.forms import Product, peft_rank, to_peft
@@ -40,13 +41,14 @@ def export_peft(adaptation: Adaptation, folder: str | Path) -> None:
         folder: made if it does not exist; an adapter of the same format in it is replaced.
 
     Raises:
-        MethodError: if the method is neither; `adaptation.convert(LoRA(rank=...))` gives one that is.
+        MethodError: if the method is neither; `adaptation.convert(LoRA(rank=...))` gives one that is. Or if a DoRA has a scale
+            other than 1, for which PEFT has no place.
         TargetError: if PEFT has no way to hold or to apply the adapter of a weight; nothing is written then.
         StateError: if the output projection of an attention is adapted and no PEFT is installed; see `attention`.
         CheckpointError: if the folder cannot be written.
     """
     method = adaptation.method
-    if not isinstance(method, LoRA):
+    if not isinstance(method, LoRA | DoRA):
         raise MethodError(
             f"{type(method).__name__} has no form in PEFT; call adaptation.convert(LoRA(rank=...)) first, which gives the "
             "nearest LoRA and its error."
@@ -55,7 +57,7 @@ def export_peft(adaptation: Adaptation, folder: str | Path) -> None:
     places = holders(adaptation.model, targets.values())
     products = {name: _product(adapters[name], adaptation.scale) for name in targets}
     places, products = _whole_attentions(adaptation.model, places, products)
-    _require_forms(places, products)
+    _require_forms(places, products, targets)
     tensors: dict[str, Tensor] = {}
     ranks, scalings = {}, {}
     for place in places:
@@ -72,17 +74,34 @@ def export_peft(adaptation: Adaptation, folder: str | Path) -> None:
 
 
 def _product(adapter: Adapter, scale: float) -> Product:
-    assert isinstance(adapter, LoRAAdapter)
+    assert isinstance(adapter, LoRAAdapter | DoRAAdapter)
     left, right = whole(adapter.left.detach()), whole(adapter.right.detach())
-    if adapter.from_base:
+    if isinstance(adapter, LoRAAdapter) and adapter.from_base:
         left = torch.cat([left, -whole(adapter.left0)], dim=-1)
         right = torch.cat([right, whole(adapter.right0)], dim=-2)
-    target = adapter.target
-    if isinstance(target, EmbeddingTarget) and target.module.padding_idx is not None:
-        right = right.clone()
-        right[:, target.module.padding_idx] = 0
     bias = adapter.bias_delta()
-    return Product(left, right, adapter.scaling * scale, None if bias is None else whole(bias.detach()) * scale)
+    magnitude = None
+    if isinstance(adapter, DoRAAdapter):
+        if scale != 1.0:
+            raise MethodError(f"the scale is {scale}, and PEFT's DoRA has none; set adaptation.scale = 1 first.")
+        magnitude = whole(adapter.magnitude.detach())
+    product = Product(left, right, adapter.scaling * scale, None if bias is None else whole(bias.detach()) * scale, magnitude)
+    padding = adapter.target.module.padding_idx if isinstance(adapter.target, EmbeddingTarget) else None
+    return product if padding is None else _unpadded(product, adapter.target, padding)
+
+
+def _unpadded(product: Product, target: Target, padding: int) -> Product:
+    """A product without the padding column, which PEFT would add; for DoRA with the magnitude that keeps m / ||V||."""
+    right = product.right.clone()
+    right[:, padding] = 0
+    if product.magnitude is None:
+        return replace(product, right=right)
+    base = target.matrix(torch.float64)
+    if bool(base[:, padding].any()):
+        raise TargetError(f"the padding row of {target.name!r} is not zero; PEFT's DoRA would rescale it, rankwise does not.")
+    left = product.scaling * product.left.double()
+    before, after = ((base + left @ one.double()).norm(dim=-1) for one in (product.right, right))
+    return replace(product, right=right, magnitude=product.magnitude * (after / before).to(product.magnitude))
 
 
 def _whole_attentions(
@@ -109,7 +128,7 @@ def _plain(product: Product) -> dict[str, Tensor]:
     return {"lora_A.weight": product.right.contiguous(), "lora_B.weight": product.left.contiguous()}
 
 
-def _require_forms(places: list[Holder], products: dict[str, Product]) -> None:
+def _require_forms(places: list[Holder], products: dict[str, Product], targets: dict[str, Target]) -> None:
     biased = [name for name, product in products.items() if product.bias is not None]
     unfit = [one.target for one in places if one.attention or one.form in ("embedding", "parameter")]
     if biased and unfit:
@@ -117,14 +136,20 @@ def _require_forms(places: list[Holder], products: dict[str, Product]) -> None:
             f"the adapter trains biases ({listed(biased)}) beside {listed(unfit)}, for which PEFT refuses lora_bias; train "
             "without bias=True, or leave those targets out."
         )
+    unfit = [one.target for one in places if one.attention or one.form == "parameter"]
+    unfit += [name for name, target in targets.items() if target.groups > 1]
+    if unfit and any(product.magnitude is not None for product in products.values()):
+        raise TargetError(
+            f"PEFT has no DoRA for {listed(unfit)} (attention modules, parameters, grouped convolutions); leave those targets "
+            "out, or convert(LoRA(rank=...))."
+        )
 
 
 def _config(
-    adaptation: Adaptation, method: LoRA, places: list[Holder], ranks: dict[str, int], scalings: dict[str, float]
+    adaptation: Adaptation, method: LoRA | DoRA, places: list[Holder], ranks: dict[str, int], scalings: dict[str, float]
 ) -> dict[str, Any]:
-    alphas = {
-        name: _tidy(scalings[name] * (rank**0.5 if method.stabilized else rank)) for name, rank in ranks.items()
-    }
+    stabilized = isinstance(method, LoRA) and method.stabilized
+    alphas = {name: _tidy(scalings[name] * (rank**0.5 if stabilized else rank)) for name, rank in ranks.items()}
     rank, alpha = (Counter(values.values()).most_common(1)[0][0] for values in (ranks, alphas))
     layers = {place.module for place in places if not place.parameter}
     parameters = sorted(place.module for place in places if place.parameter)
@@ -139,10 +164,10 @@ def _config(
         "lora_alpha": alpha,
         "rank_pattern": {_exactly(name): value for name, value in ranks.items() if value != rank},
         "alpha_pattern": {_exactly(name): value for name, value in alphas.items() if value != alpha},
-        "use_rslora": method.stabilized,
-        "use_dora": False,
+        "use_rslora": stabilized,
+        "use_dora": isinstance(method, DoRA),
         "lora_dropout": 0.0 if parameters else method.dropout,
-        "lora_bias": method.bias,
+        "lora_bias": isinstance(method, LoRA) and method.bias,
         "bias": "none",
         "init_lora_weights": True,
         "fan_in_fan_out": any(getattr(target, "transposed", False) for target in linear),

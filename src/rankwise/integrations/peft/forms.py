@@ -38,14 +38,14 @@ class Product:
         right: [*batch, k, in].
         scaling: the factor in front of the product.
         bias: change of the bias, [out], None if it is not trained.
-        magnitude: DoRA's row norms, [out], None for LoRA.
+        magnitude: DoRA's row norms, [*batch, out], None for LoRA.
     """
 
     left: Float[Tensor, "*batch out k"]
     right: Float[Tensor, "*batch k in"]
     scaling: float
     bias: Float[Tensor, " out"] | None = None
-    magnitude: Float[Tensor, " out"] | None = None
+    magnitude: Float[Tensor, "*batch out"] | None = None
 
     @property
     def rank(self) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from rankwise.adapters.dora import DoRA, DoRAAdapter
 from rankwise.adapters.lora import LoRA, LoRAAdapter
 from rankwise.core.adaptation import Adaptation
 from rankwise.core.errors import CheckpointError, MethodError, StateError, TargetError, listed
@@ -115,6 +116,8 @@ def _fitted(product: Product, target: Target, where: str) -> Product:
         column = product.right[:, target.module.padding_idx]
         if bool((product.left @ column != 0).any()):
             raise CheckpointError(f"{where}: the adapter of {target.name!r} changes its padding row, which is not adapted.")
+        if product.magnitude is not None and bool(target.matrix()[:, target.module.padding_idx].any()):
+            raise CheckpointError(f"{where}: PEFT's DoRA rescales the padding row of {target.name!r}, rankwise does not.")
     if product.bias is not None and target.bias() is None and bool((product.bias != 0).any()):
         raise CheckpointError(f"{where}: the adapter of {target.name!r} has a bias, the layer has none.")
     limit = min(target.out_features, target.in_features)
@@ -129,13 +132,7 @@ def _fitted(product: Product, target: Target, where: str) -> Product:
 
 def _parts(read: Settings, targets: dict[str, Target], products: dict[str, Product]):
     ranks = {name: product.rank for name, product in products.items()}
-    method = LoRA(
-        rank=read.r,
-        alpha=float(read.lora_alpha),
-        stabilized=read.use_rslora,
-        dropout=float(read.lora_dropout),
-        bias=read.lora_bias,
-    )
+    method = _method(read)
     for target in targets.values():
         target.restoring = True
     wide = any(product.left.dtype == torch.float64 for product in products.values())
@@ -155,10 +152,22 @@ def _parts(read: Settings, targets: dict[str, Target], products: dict[str, Produ
     return parts
 
 
-def _fill(adapter: LoRAAdapter, product: Product) -> None:
+def _method(read: Settings) -> LoRA | DoRA:
+    dropout = float(read.lora_dropout)
+    if read.use_dora:
+        alpha = read.lora_alpha * (read.r**0.5 if read.use_rslora else 1)
+        return DoRA(rank=read.r, alpha=float(alpha), dropout=dropout)
+    return LoRA(
+        rank=read.r, alpha=float(read.lora_alpha), stabilized=read.use_rslora, dropout=dropout, bias=read.lora_bias
+    )
+
+
+def _fill(adapter: LoRAAdapter | DoRAAdapter, product: Product) -> None:
     ratio = product.scaling / adapter.scaling
     with torch.no_grad():
         adapter.left.copy_(product.left if ratio == 1.0 else product.left * ratio)
         adapter.right.copy_(product.right)
-        if adapter.bias_change is not None and product.bias is not None:
+        if isinstance(adapter, DoRAAdapter):
+            adapter.magnitude.copy_(product.magnitude)
+        elif adapter.bias_change is not None:
             adapter.bias_change.copy_(product.bias)

@@ -41,6 +41,7 @@ class RankwiseLayer(nn.Module, BaseTunerLayer):
         self.base_layer = base_layer
         self.slots: dict[str, Slot] = {}  # not registered: the adapters are registered below
         self.scheduled: dict[str, bool] = {}
+        self.plain = False  # reads give the stored tensors, for PEFT to set flags on
         self.runtime = LayerRuntime()
         self.adapter_layer_names = (f"{prefix}adapter",)
         self.other_param_names = ()
@@ -88,6 +89,7 @@ class RankwiseLayer(nn.Module, BaseTunerLayer):
         for attr, adapter in adapters.items():
             object.__setattr__(adapter, "runtime", WithDefaults(self.runtime, defaults))
             self.slots[attr][name] = adapter
+            adapter.register_load_state_dict_post_hook(_restored)
         self.adapters[name] = nn.ModuleDict(adapters).train(self.training)
 
     def remove(self, name: str) -> None:
@@ -127,12 +129,18 @@ class RankwiseLayer(nn.Module, BaseTunerLayer):
         try:
             merge(list(self.slots.values()), [*self.merged_adapters, *names])
         except StateError as error:
-            broken = [n for n in names if not all(bool(p.isfinite().all()) for p in self.adapters[n].parameters())]
+            broken = [name for name in names if self._broken(name)]
             if not broken:
                 raise
             message = f"NaNs detected in the merged weights. The adapter {broken[0]} seems to be broken"
             raise ValueError(f"{message}: {error}") from error
         self.merged_adapters.extend(names)
+
+    def _broken(self, name: str) -> bool:
+        """Whether an adapter, or what it shares, holds a value that is not finite."""
+        shared = self.runtime.installed[name].shared
+        parts = [self.adapters[name], *([] if shared is None else [shared])]
+        return any(not bool(p.isfinite().all()) for part in parts for p in part.parameters())
 
     def unmerge(self) -> None:
         """Give the base weights their original bits back."""
@@ -204,6 +212,8 @@ class RankwiseLayer(nn.Module, BaseTunerLayer):
         slots = self.__dict__.get("slots", {})
         if self.disable_adapters and self.merged:
             self.unmerge()
+        if self.plain:
+            return {}
         active = [] if self.disable_adapters or self.merged else [n for n in self.active_adapters if n in self.adapters]
         for name, one in self.runtime.installed.items():
             one.active = name in active
@@ -236,6 +246,12 @@ def _targets(module: nn.Module, name: str) -> dict[str, Target]:
     for attr, target in targets.items():
         target.name = name if target.called else f"{name}.{attr}"
     return targets
+
+
+def _restored(adapter: nn.Module, keys: object) -> None:
+    """What an adapter checks or builds again once saved tensors are in."""
+    if isinstance(adapter, Adapter) and not any(tensor.is_meta for tensor in adapter.parameters()):
+        adapter.restored()
 
 
 def _moves_bias(slot: Slot) -> bool:

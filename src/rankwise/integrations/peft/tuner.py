@@ -60,6 +60,7 @@ class RankwiseModel(BaseTuner):
         """Put an adapter on the model, or change nothing."""
         self._pending: Pending | None = Pending(adapter_name, _makes_meta_tensors(kwargs.get("low_cpu_mem_usage", False)))
         pending = self._pending
+        flags = [(p, p.requires_grad) for p in self.rankwise_shared.parameters()]
         try:
             super().inject_adapter(model, adapter_name, *args, **kwargs)
         except Exception:
@@ -67,6 +68,8 @@ class RankwiseModel(BaseTuner):
             raise
         finally:
             self._pending = None
+            for parameter, flag in flags:
+                parameter.requires_grad_(flag)
 
     def set_adapter(self, adapter_name: str | list[str], inference_mode: bool = False) -> None:
         """Activate adapters."""
@@ -144,6 +147,16 @@ class RankwiseModel(BaseTuner):
             self._pending.fresh.append((parent, target_name, target))
             self._replace_module(parent, target_name, layer, target)
         self._pending.layers += [one for one in layer.inner if one not in self._pending.layers]
+
+    def _mark_only_adapters_as_trainable(self, model: nn.Module) -> None:
+        layers = list(self.rankwise_layers())
+        for layer in layers:
+            layer.plain = True
+        try:
+            super()._mark_only_adapters_as_trainable(model)
+        finally:
+            for layer in layers:
+                layer.plain = False
 
     def _replace_module(self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module) -> None:
         setattr(parent, child_name, new_module)

@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CPLoRA: the sum of outer products, its sizes, its start, running side by side, and its limit LoRA."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from rankwise import Adaptation, LoRA, MethodError, adapt
+from rankwise.adapters.cplora import CPLoRA, CPLoRAAdapter
+from rankwise.testing import TOLERANCE, assert_close
+
+
+def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def filled(module: nn.Module) -> nn.Module:
+    """The module in float64 with all values random."""
+    module = module.double()
+    with torch.no_grad():
+        for i, parameter in enumerate(module.parameters()):
+            parameter.copy_(draw(*parameter.shape, seed=3 + i))
+    return module
+
+
+def moved(adaptation: Adaptation) -> Adaptation:
+    """The adapter away from its start."""
+    with torch.no_grad():
+        for i, parameter in enumerate(adaptation.parameters()):
+            parameter.add_(0.4 * draw(*parameter.shape, seed=40 + i).to(parameter))
+    return adaptation
+
+
+def on(layer: nn.Module, method: CPLoRA) -> tuple[nn.Module, Adaptation, CPLoRAAdapter]:
+    """A filled layer with the method on it, away from the start."""
+    adaptation = moved(adapt(filled(layer), method, ["weight"]))
+    return layer, adaptation, adaptation.adapters["weight"]
+
+
+METHOD = CPLoRA(rank=2, alpha=3.0)
+CONVOLUTIONS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
+    "plain": (lambda: nn.Conv2d(4, 6, 3), draw(2, 4, 6, 5)),
+    "unbatched": (lambda: nn.Conv2d(4, 6, 3, padding=1), draw(4, 6, 5)),
+    "settings": (lambda: nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2)), draw(2, 4, 7, 6)),
+    "grouped": (lambda: nn.Conv2d(4, 6, (2, 3), groups=2, stride=2), draw(2, 4, 7, 6)),
+    "depthwise": (lambda: nn.Conv2d(4, 4, 3, groups=4, padding=1), draw(2, 4, 5, 6)),
+    "reflect": (lambda: nn.Conv2d(4, 6, 3, padding=(1, 2), padding_mode="reflect", stride=2), draw(2, 4, 7, 6)),
+    "circular-same": (lambda: nn.Conv2d(4, 6, (3, 5), padding="same", padding_mode="circular"), draw(2, 4, 7, 6)),
+    "same": (lambda: nn.Conv2d(4, 6, (3, 5), padding="same", dilation=(2, 1)), draw(2, 4, 7, 6)),
+    "flat": (lambda: nn.Conv2d(4, 6, (1, 3), stride=(2, 1), padding=(1, 1)), draw(2, 4, 7, 6)),
+    "flat-replicate": (
+        lambda: nn.Conv2d(4, 6, (3, 1), stride=(1, 2), padding=(1, 2), padding_mode="replicate"),
+        draw(2, 4, 7, 6),
+    ),
+    "one": (lambda: nn.Conv2d(4, 6, 1, stride=2, padding=1), draw(2, 4, 7, 6)),
+    "1d": (lambda: nn.Conv1d(6, 4, 4, groups=2, dilation=2), draw(2, 6, 9)),
+    "3d": (lambda: nn.Conv3d(3, 4, (2, 3, 2), stride=(1, 2, 1), padding=1), draw(2, 3, 4, 5, 3)),
+    "transposed-1d": (lambda: nn.ConvTranspose1d(4, 6, 3, stride=3, output_padding=1), draw(2, 4, 5)),
+    "transposed": (
+        lambda: nn.ConvTranspose2d(
+            4, 6, (3, 2), stride=(2, 3), padding=(1, 0), output_padding=(1, 2), groups=2, dilation=(1, 2)
+        ),
+        draw(2, 4, 4, 3),
+    ),
+    "transposed-flat": (
+        lambda: nn.ConvTranspose2d(4, 6, (1, 3), stride=(2, 1), output_padding=(1, 0)),
+        draw(2, 4, 4, 3),
+    ),
+    "transposed-3d": (lambda: nn.ConvTranspose3d(3, 4, 2, stride=2), draw(1, 3, 2, 3, 2)),
+}
+
+
+def dense(adapter: CPLoRAAdapter) -> Tensor:
+    """The sum of outer products, written out."""
+    sides = iter(adapter.sides.split(adapter.lengths, dim=-2))
+    total = torch.zeros(adapter.target.shape, dtype=torch.float64)
+    vectors = [adapter.out, next(sides), *(next(sides) if n > 1 else None for n in adapter.kernel)]
+    for q in range(adapter.out.shape[-1]):
+        outer = torch.ones((), dtype=torch.float64)
+        for side in vectors:
+            outer = outer[..., None] * (torch.ones(1, dtype=torch.float64) if side is None else side[:, q])
+        total = total + adapter.scaling * outer
+    return total
+
+
+def test_worked_example():
+    layer = nn.Conv2d(1, 1, (2, 3), bias=False).double()
+    adapter = adapt(layer, CPLoRA(rank=1, alpha=1.0), ["weight"]).adapters["weight"]
+    with torch.no_grad():
+        adapter.out.fill_(2)
+        adapter.sides.copy_(torch.tensor([[1.0], [1.0], [2.0], [1.0], [0.0], [-1.0]]))  # b, c and d
+    assert adapter.delta().tolist() == [[[[2, 0, -2], [4, 0, -4]]]]
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_starts_at_the_base_and_runs_as_the_formula(name):
+    build, x = CONVOLUTIONS[name]
+    layer = filled(build())
+    base = layer(x).detach()
+    adaptation = adapt(layer, METHOD, ["weight"])
+    adapter = adaptation.adapters["weight"]
+    assert torch.equal(layer(x), base)
+    moved(adaptation)
+    assert_close(adapter.delta(), dense(adapter))
+    output = layer(x)
+    with torch.no_grad():
+        layer.weight.add_(adapter.target.to_storage(adapter.delta()))
+    with adaptation.disabled():
+        assert_close(output, layer(x))
+    assert (output - base).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_gradients_are_those_of_the_dense_kernel(name):
+    build, x = CONVOLUTIONS[name]
+    layer, adaptation, adapter = on(build(), METHOD)
+    x = x.clone().requires_grad_()
+    inputs = [*adaptation.parameters(), x]
+    weights = torch.linspace(-1, 2, layer(x).numel(), dtype=torch.float64)
+    actual = torch.autograd.grad((layer(x).flatten() * weights).sum(), inputs)
+    stored = layer.weight + adapter.target.to_storage(dense(adapter))
+    with adaptation.disabled():
+        output = torch.func.functional_call(layer, {"weight": stored}, (x,))
+    expected = torch.autograd.grad((output.flatten() * weights).sum(), inputs)
+    for mine, other in zip(actual, expected, strict=True):
+        assert_close(mine, other)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_running_side_by_side_equals_the_kernel_at_once(data):
+    """For any settings of a convolution, `down_by_sides` is `down` with the Khatri-Rao product."""
+    pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
+    kernel, stride, dilation = (data.draw(pair, label=name) for name in ("kernel", "stride", "dilation"))
+    groups, padding = data.draw(st.sampled_from([1, 2]), label="groups"), data.draw(pair, label="padding")
+    mode = data.draw(st.sampled_from(["zeros", "reflect", "replicate", "circular"]), label="mode")
+    layer = nn.Conv2d(4, 6, kernel, stride, padding, dilation, groups, padding_mode=mode)
+    layer, _, adapter = on(layer, CPLoRA(rank=1))
+    x = draw(2, 4, 7, 8)
+    like = layer(x)
+    whole = adapter.target.down(x, adapter.factors()[1], like)
+    first, *rest = adapter.sides.split(adapter.lengths)
+    sides = [rest.pop(0) if length > 1 else None for length in kernel]
+    assert_close(adapter.target.down_by_sides(x, first, sides, like), whole)
+
+
+@pytest.mark.parametrize(
+    ("build", "rank", "count"),
+    [
+        (lambda: nn.Conv2d(16, 16, 3), 2, 76),
+        (lambda: nn.Conv3d(8, 4, (3, 2, 5)), 3, 3 * (8 + 4 + 3 + 2 + 5)),
+        (lambda: nn.Conv2d(16, 8, 3, groups=4), 2, 2 * (8 + 4 + 3 + 3)),
+        (lambda: nn.Conv2d(16, 8, (1, 3)), 2, 2 * (8 + 16 + 3)),
+        (lambda: nn.Linear(16, 8), 2, 2 * (8 + 16)),
+    ],
+)
+def test_parameter_counts(build, rank, count):
+    assert adapt(build(), CPLoRA(rank=rank), ["weight"]).summary().trainable == count
+
+
+def test_exactly_one_side_starts_at_zero_and_every_side_learns():
+    layer = filled(nn.Conv2d(4, 6, 3))
+    adaptation = adapt(layer, METHOD, ["weight"])
+    adapter = adaptation.adapters["weight"]
+    assert not adapter.out.any()
+    assert (adapter.sides != 0).all()
+    optimizer = torch.optim.SGD(adaptation.parameters(), lr=0.01)
+    adaptation.attach(optimizer)
+    for _ in range(2):
+        optimizer.zero_grad()
+        layer(draw(2, 4, 6, 5)).square().sum().backward()
+        optimizer.step()
+    assert (adapter.out.grad != 0).all()
+    assert (adapter.sides.grad != 0).all()
+
+
+def test_the_start_has_the_stated_variances():
+    layer = nn.Conv2d(500, 8, (30, 2))
+    adapter = adapt(layer, CPLoRA(rank=64), ["weight"]).adapters["weight"]
+    for side, length in zip(adapter.sides.split([500, 30, 2]), (500, 30, 2), strict=True):
+        assert side.std().item() == pytest.approx(length**-0.5, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("build", "x"),
+    [
+        (lambda: nn.Linear(4, 6), draw(3, 2, 4)),
+        (lambda: nn.Conv2d(4, 6, 1, stride=2), draw(2, 4, 5, 4)),
+        (lambda: nn.Conv2d(4, 6, 1, groups=2), draw(2, 4, 5, 4)),
+        (lambda: nn.Embedding(9, 4), torch.tensor([[0, 3, 8]])),
+        (lambda: nn.Bilinear(3, 4, 2), draw(5, 3)),
+    ],
+    ids=["linear", "conv-1x1", "conv-1x1-grouped", "embedding", "stack"],
+)
+def test_without_kernel_sides_it_is_lora(build, x):
+    method = CPLoRA(rank=1, alpha=3.0)
+    layer, _, adapter = on(build(), method)
+    twin = filled(build())
+    plain = adapt(twin, LoRA(rank=1, alpha=3.0), ["weight"]).adapters["weight"]
+    assert sum(p.numel() for p in plain.parameters()) == sum(p.numel() for p in adapter.parameters())
+    with torch.no_grad():
+        plain.left.copy_(adapter.out)
+        plain.right.copy_(adapter.sides.mT)
+    arguments = (x, draw(5, 4, seed=1)) if isinstance(layer, nn.Bilinear) else (x,)
+    outputs = [one(*arguments) for one in (layer, twin)]
+    assert torch.equal(*outputs)
+    for output in outputs:
+        output.square().sum().backward()
+    assert torch.equal(adapter.out.grad, plain.left.grad)
+    assert torch.equal(adapter.sides.grad, plain.right.grad.mT)
+
+
+def test_dropout_acts_on_the_input():
+    layer, adaptation, adapter = on(nn.Conv2d(4, 6, 3), CPLoRA(rank=2, dropout=0.5))
+    x = draw(2, 4, 6, 5)
+    with adaptation.disabled():
+        base = layer(x)
+    torch.manual_seed(0)
+    dropped = layer.train()(x)
+    torch.manual_seed(0)
+    assert_close(dropped, base + F.conv2d(F.dropout(x, 0.5), adapter.delta()))
+    assert_close(layer.eval()(x), base + F.conv2d(x, adapter.delta()))
+
+
+@pytest.mark.parametrize("name", ["settings", "grouped", "3d", "transposed"])
+def test_merging_scaling_and_converting(name):
+    build, x = CONVOLUTIONS[name]
+    layer, adaptation, adapter = on(build(), METHOD)
+    expected = layer(x)
+    adaptation.merge()
+    assert_close(layer(x), expected)
+    adaptation.unmerge()
+    with adaptation.disabled():
+        base = layer(x)
+    adaptation.scale = 0.5
+    assert_close(layer(x) - base, 0.5 * (expected - base))
+    adaptation.scale = 1.0
+    rank = min(2, *adapter.target.matrix_shape)
+    assert adaptation.convert(LoRA(rank=rank)).relative_error["weight"] < TOLERANCE[torch.float64][0]
+    assert_close(layer(x), expected)
+
+
+class _Made(TorchDispatchMode):
+    """Counts the entries of all tensors that are made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        output = func(*args, **(kwargs or {}))
+        if isinstance(output, Tensor) and not func.is_view:
+            self.sizes.append(output.numel())
+        return output
+
+
+def test_no_kernel_is_made_in_a_step():
+    layer, _, _ = on(nn.Conv2d(64, 48, 3), CPLoRA(rank=2))
+    x = draw(1, 64, 4, 4)
+    with _Made() as made:
+        layer(x).sum().backward()
+    assert max(made.sizes) <= x.numel()
+    assert 2 * 64 * 9 not in made.sizes
+
+
+@pytest.mark.parametrize("low", [torch.bfloat16, torch.float16])
+def test_a_base_in_half_precision(low):
+    layer = nn.Conv2d(16, 8, 3).to(low)
+    adapter = moved(adapt(layer, CPLoRA(rank=2), ["weight"])).adapters["weight"]
+    x = draw(2, 16, 6, 5, dtype=low)
+    output = layer(x)
+    expected = F.conv2d(x.double(), layer.weight.double() + adapter.delta().double(), layer.bias.double())
+    assert output.dtype == low
+    assert adapter.out.dtype == torch.float32
+    assert (output.double() - expected).norm() / expected.norm() < 4 * torch.finfo(low).eps
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"rank": 0}, r"CPLoRA\.rank must be at least 1, got 0"),
+        ({"alpha": 0.0}, r"CPLoRA\.alpha must be above 0, got 0"),
+        ({"dropout": -0.1}, r"CPLoRA\.dropout must be in \[0, 1\), got -0\.1"),
+    ],
+)
+def test_fields_out_of_range_are_refused(fields, message):
+    with pytest.raises(MethodError, match=message):
+        CPLoRA(**fields)
+
+
+def test_a_rank_that_no_tensor_of_the_shape_needs_is_refused():
+    adapt(nn.Conv2d(4, 6, 3), CPLoRA(rank=36), ["weight"])  # above min(out, in) of the matrix, and of use
+    with pytest.raises(MethodError, match=r"rank 37 is above 36, the most outer products .* \[6, 4, 3, 3\]"):
+        adapt(nn.Conv2d(4, 6, 3), CPLoRA(rank=37), ["weight"])
