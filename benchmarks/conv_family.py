@@ -3,10 +3,10 @@
 
     python benchmarks/conv_family.py [--seeds 2] [--steps 250] [--write docs/benchmarks.md]
 
-Transfer: a U-Net of 7,049 parameters learns bright discs in noise; then it is adapted to 24 images of dark bars under a
-ramp of intensity, by full fine-tuning, by its decoder alone, or by adapters on its five 3x3 convolutions (its 1x1 output
-stays frozen). The score is the mean Dice coefficient on 64 fresh images of bars. Loss: cross entropy + 1 - soft Dice;
-Adam, learning rate 5e-3 and alpha = 2 rank for adapters, 2e-3 for weights.
+Transfer: a U-Net of 7,049 parameters learns bright discs in noise; then it is adapted to 24 images of dark bars under
+a ramp of intensity, by full fine-tuning, by its decoder alone, or by adapters on its five 3x3 convolutions (its 1x1
+output stays frozen). The score is the mean Dice coefficient on 64 fresh images of bars. Loss: cross entropy + 1 - soft
+Dice; Adam, learning rate 5e-3 and alpha = 2 rank for adapters, 2e-3 for weights.
 
 Cost: the time of forward and backward of one 3x3 convolution with CPLoRA, whose factor of the input runs side by side,
 over the frozen layer's; beside it the same update as one 3x3 convolution to rank channels, which is what LoRA runs.
@@ -33,9 +33,10 @@ SIZE, LABELED, TESTED = 32, 24, 64
 LAYERS = ["enc1", "enc2", "enc3", "dec1", "dec2"]
 METHODS: dict[str, Method] = {
     **{f"CPLoRA(rank={r})": CPLoRA(rank=r, alpha=2.0 * r) for r in (2, 8, 32)},
-    **{f"LoRA(rank={r})": LoRA(rank=r, alpha=2.0 * r) for r in (1, 4, 8)},
-    **{f"DoRA(rank={r})": DoRA(rank=r, alpha=2.0 * r) for r in (1, 4, 8)},
+    **{f"LoRA(rank={r})": LoRA(rank=r, alpha=2.0 * r) for r in (1, 4)},
+    **{f"DoRA(rank={r})": DoRA(rank=r, alpha=2.0 * r) for r in (1, 4)},
 }
+RANKS = {"CPLoRA(rank=32)": {"enc1": 9}}  # more than 9 outer products no kernel of 8 x 1 x 3 x 3 needs
 SHAPES = [(64, 56, 4), (64, 56, 16), (128, 56, 16), (256, 28, 16), (512, 14, 16)]  # channels, side of the map, rank
 
 
@@ -135,7 +136,7 @@ def transfer(seed: int, steps: int, methods: dict[str, Method]) -> dict[str, Res
         results[name] = Result(sum(p.numel() for p in chosen), dice(model, test))
     for name, method in methods.items():
         model = copy.deepcopy(source)
-        adaptation = adapt(model, method, LAYERS, seed=seed)
+        adaptation = adapt(model, method, LAYERS, ranks=RANKS.get(name), seed=seed)
         fit(model, list(adaptation.parameters()), lambda: train, 5e-3, steps)
         results[name] = Result(adaptation.summary().trainable, dice(model, test))
     return results

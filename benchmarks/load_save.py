@@ -3,8 +3,9 @@
     python benchmarks/load_save.py [--rank 16] [--rounds 7] [--write docs/benchmarks.md]
 
 Both libraries hold a LoRA of the same rank on all linear layers of the same model. Each number is a median over rounds
-in which the two alternate. Saving includes the fsync that makes rankwise's checkpoint safe against a crash; PEFT has none.
-PEFT has no conversion of an adapter to another rank but `convert_to_lora` of other methods, so that row stands alone.
+in which the two alternate. Saving includes the fsync that makes rankwise's checkpoint safe against a crash; PEFT has
+none. PEFT has no conversion of an adapter to another rank but `convert_to_lora` of other methods, so that row stands
+alone.
 """
 
 import argparse

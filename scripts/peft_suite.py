@@ -3,8 +3,9 @@
 
     python scripts/peft_suite.py [pytest arguments]
 
-Downloads the source distribution of the installed PEFT into .cache/peft_suite (its tests are in there, not in the wheel), copies
-tests/integrations/peft_suite beside them and runs pytest there. Nothing of PEFT's tests is part of this repository.
+Downloads the source distribution of the installed PEFT into .cache/peft_suite (its tests are in there, not in the
+wheel), copies tests/integrations/peft_suite beside them and runs pytest there. Nothing of PEFT's tests is part of this
+repository.
 """
 
 import os
@@ -32,7 +33,20 @@ def main() -> int:
     (tests / "__init__.py").touch()
     for source, target in COPIES.items():
         shutil.copyfile(OURS / source, tests / target)
-    command = [sys.executable, "-m", "pytest", "-q", "-W", "ignore", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(tests.parent)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-W",
+        "ignore",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        os.devnull,
+        "--rootdir",
+        str(tests.parent),
+    ]
     arguments = sys.argv[1:]
     if not any(argument.startswith("tests/") for argument in arguments):
         arguments += [f"tests/{name}" for name in TESTS]
@@ -45,7 +59,15 @@ def fetched(release: str) -> Path:
     folder = CACHE / f"peft-{release}" / "tests"
     if not folder.is_dir():
         CACHE.mkdir(parents=True, exist_ok=True)
-        command = ["download", "--quiet", "--no-deps", "--no-build-isolation", "--no-binary", ":all:", f"peft=={release}"]
+        command = [
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--no-build-isolation",
+            "--no-binary",
+            ":all:",
+            f"peft=={release}",
+        ]
         subprocess.run([sys.executable, "-m", "pip", *command, "--dest", str(CACHE)], check=True)
         with tarfile.open(CACHE / f"peft-{release}.tar.gz") as archive:
             archive.extractall(CACHE, filter="data")

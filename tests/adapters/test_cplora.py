@@ -298,3 +298,18 @@ def test_a_rank_that_no_tensor_of_the_shape_needs_is_refused():
     adapt(nn.Conv2d(4, 6, 3), CPLoRA(rank=36), ["weight"])  # above min(out, in) of the matrix, and of use
     with pytest.raises(MethodError, match=r"rank 37 is above 36, the most outer products .* \[6, 4, 3, 3\]"):
         adapt(nn.Conv2d(4, 6, 3), CPLoRA(rank=37), ["weight"])
+
+
+@pytest.mark.slow
+def test_moves_a_segmentation_to_another_domain_as_full_fine_tuning_does():
+    """The claim of `benchmarks/conv_family.py`, on one seed."""
+    import conv_family  # noqa: PLC0415 - a benchmark script
+
+    methods = {name: conv_family.METHODS[name] for name in ("CPLoRA(rank=2)", "CPLoRA(rank=8)")}
+    results = conv_family.transfer(seed=0, steps=250, methods=methods)
+    full, small, large = results["full fine-tuning"], results["CPLoRA(rank=2)"], results["CPLoRA(rank=8)"]
+    assert results["not adapted"].dice < 0.1
+    assert small.parameters < 0.05 * full.parameters
+    assert small.dice > full.dice - 0.03
+    assert large.dice > small.dice - 0.01
+    assert small.dice > results["decoder alone"].dice

@@ -84,7 +84,7 @@ def test_the_start_is_the_base_to_the_last_bit(layer: str, method: Method) -> No
     assert torch.equal(model[0].weight, weight)
 
 
-@EACH
+@BOTH
 def test_disabled_is_the_base(method: Method) -> None:
     model, x = linear(), draw(3, 7)
     before = model(x)
@@ -94,7 +94,7 @@ def test_disabled_is_the_base(method: Method) -> None:
         assert torch.equal(model(x), before)
 
 
-@EACH
+@BOTH
 @pytest.mark.parametrize("layer", LAYERS)
 def test_forward_delta_and_merge_agree(layer: str, method: Method) -> None:
     build, x = LAYERS[layer]
@@ -159,13 +159,13 @@ def test_it_can_be_widened_to_float64(method: Method) -> None:
     assert {value.dtype for value in (*adapter.parameters(), adapter.left, adapter.probe)} == {torch.float64}
 
 
-@EACH
+@BOTH
 def test_weight_decay_pulls_towards_the_base(method: Method) -> None:
     model, x = linear(), draw(3, 7)
     before = model(x)
     adaptation = moved(adapt(model, method, ["0"]))
-    optimizer = torch.optim.AdamW(adaptation.parameters(), lr=0.1, weight_decay=1.0)
-    for _ in range(400):
+    optimizer = torch.optim.AdamW(adaptation.parameters(), lr=0.5, weight_decay=1.0)
+    for _ in range(60):
         for parameter in adaptation.parameters():
             parameter.grad = torch.zeros_like(parameter)
         optimizer.step()
@@ -178,13 +178,10 @@ def test_a_checkpoint_restores_the_function_to_the_last_bit(method: Method, tmp_
     moved(adapt(model, method, ["0"])).save(tmp_path)
     fresh = nn.Sequential(filled(nn.Linear(30, 20), torch.float32))
     load(fresh, tmp_path)
-    if isinstance(method, SVFit):
-        assert torch.equal(fresh(x), model(x))
-    else:
-        assert_close(fresh(x), model(x))  # eliminated in the saved order instead of by the largest entry
+    assert torch.equal(fresh(x), model(x))
 
 
-@EACH
+@BOTH
 @pytest.mark.parametrize("size", [0.0, 0.4])
 def test_another_base_is_refused_even_if_asked_for(method: Method, size: float, tmp_path: Path) -> None:
     moved(adapt(linear(), method, ["0"]), size).save(tmp_path)

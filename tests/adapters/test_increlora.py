@@ -336,3 +336,41 @@ def test_a_layer_too_small_for_the_rank_is_refused():
         adapt(network(), IncreLoRA(target_rank=6))
     with pytest.raises(MethodError, match=r"max_rank 6 is above min\(out, in\) = 5"):
         adapt(network(), IncreLoRA(target_rank=4, max_rank=6))
+
+
+TRUE_RANKS = (0, 0, 0, 1, 2, 3, 6, 8)
+
+
+def fitted(method, seed, steps=300):
+    """Eight 24 x 24 maps trained towards targets that differ by TRUE_RANKS: the distance left, and the ranks."""
+    generator = torch.Generator().manual_seed(seed)
+    model, targets = nn.ModuleList(), []
+    for rank in TRUE_RANKS:
+        layer = nn.Linear(24, 24, bias=False)
+        factors = [torch.linalg.qr(torch.randn(24, 24, generator=generator)).Q[:, :rank] for _ in range(2)]
+        targets.append(layer.weight.detach() + factors[0] @ factors[1].T)
+        model.append(layer)
+    adaptation = adapt(model, method, r"\d")
+    optimizer = torch.optim.AdamW(adaptation.parameters(), lr=5e-3)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
+    adaptation.attach(optimizer, audit=False)  # three of the maps have nothing to learn
+    for _ in range(steps):
+        x = torch.randn(64, 24, generator=generator)
+        sum(F.mse_loss(layer(x), x @ w.T) for layer, w in zip(model, targets, strict=True)).backward()
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+    adapters = adaptation.adapters.values()
+    left = [(a.target.weight() + a.delta() - w).square().sum() / 24 for a, w in zip(adapters, targets, strict=True)]
+    return float(sum(left)), [int(one.rank) for one in adapters]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_growth_finds_where_rank_is_needed(seed):
+    growing = IncreLoRA(target_rank=3, init_warmup=10, incre_interval=10, top_h=2, total_steps=300)
+    fixed = IncreLoRA(rank=3, target_rank=4, init_warmup=300)
+    (grown, ranks), (even, _) = fitted(growing, seed), fitted(fixed, seed)
+    assert sum(ranks) == 24
+    assert sum(ranks[-2:]) - 2 >= 0.7 * (24 - 8)
+    assert even > 1.5 * grown

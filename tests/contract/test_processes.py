@@ -12,6 +12,8 @@ import pytest
 
 from rankwise.testing.grid import registered_name
 
+pytestmark = pytest.mark.timeout(1200)  # the first of these tests runs all cells
+
 SCRIPT = Path(__file__).with_name("two_processes.py")
 FEATURES = ("compile", "ddp", "fsdp2")
 

@@ -37,7 +37,9 @@ def test_autocast_changes_only_precision(cell, dtype):
             actual, found = value_and_gradients(adaptation, model, x)
     assert actual.dtype == expected_dtype
     assert all(found[name].dtype == p.dtype for name, p in adaptation.named_parameters())
-    if dtype == torch.float16:  # eight times finer than bfloat16, so that its tolerance leaves room for steps that cancel
+    if (
+        dtype == torch.float16
+    ):  # eight times finer than bfloat16, whose tolerance then leaves room for steps that cancel
         trial.near(actual, expected, torch.bfloat16)
         trial.all_near(found, wanted, torch.bfloat16)
 
@@ -46,7 +48,7 @@ def test_autocast_changes_only_precision(cell, dtype):
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_gradient_checkpointing_is_equal(cell, reentrant):
     adaptation, x = trial.adapted(cell), cell.kind.inputs()
-    anchor = torch.ones((), dtype=cell.kind.dtype, requires_grad=True)  # the reentrant kind wants an input with gradient
+    anchor = torch.ones((), dtype=cell.kind.dtype, requires_grad=True)  # reentrant: some input must want a gradient
 
     def block(x: torch.Tensor, anchor: torch.Tensor) -> torch.Tensor:
         return adaptation.model(x) * anchor
@@ -74,7 +76,7 @@ def test_micro_batches_add_up_to_the_batch(cell):
 
 @pytest.mark.feature("accumulate")
 def test_a_step_over_equal_micro_batches_is_the_step_over_the_batch(cell):
-    dim = cell.kind.batch_dim  # equal ones, because a schedule's score of two different ones is not the sum of two scores
+    dim = cell.kind.batch_dim  # equal ones: a schedule's score is no sum over examples, as |a + b| is not |a| + |b|
     one = cell.kind.inputs().narrow(dim, 0, 1)
     states = []
     for batches in ([torch.cat([one, one], dim)], [one, one]):

@@ -4,8 +4,8 @@
     python two_processes.py FOLDER
 
 reads FOLDER/cells.json, a list of [feature, method, kind], starts two processes once for all of them and writes
-FOLDER/results.json: for each cell "" or how it failed. The cells of a distributed feature run on both processes at once;
-those of "compile" are dealt out to them.
+FOLDER/results.json: for each cell "" or how it failed. The cells of "compile" are dealt out to the processes; those of
+a distributed feature run on both at once.
 """
 
 import json
@@ -45,15 +45,15 @@ def process(rank: int, folder: str) -> None:
     warnings.simplefilter("ignore")
     wanted = [tuple(entry) for entry in json.loads(Path(folder, "cells.json").read_text())]
     known = {(feature, *str(cell).split("-", 1)): cell for feature in RUN for cell in cells(feature)}
-    store = distributed.FileStore(str(Path(folder, "store")), PROCESSES)
-    results, attempt = {}, 0
+    results = {}
+    for key in [key for key in wanted if key[0] == "compile"][rank::PROCESSES]:
+        results[" ".join(key)] = failure(known[key], Path(folder))
+    store, attempt = distributed.FileStore(str(Path(folder, "store")), PROCESSES), 0
+    store.set_timeout(timedelta(minutes=10))  # the other process may have more to compile
     join(store, rank, attempt)
-    for number, key in enumerate(wanted):
-        if key[0] == "compile" and number % PROCESSES != rank:
-            continue
-        text = failure(known[key], Path(folder, str(number)))
-        results[" ".join(key)] = text
-        if key[0] != "compile" and any_failed(store, rank, number, text):
+    for number, key in enumerate(key for key in wanted if key[0] != "compile"):
+        text = results[" ".join(key)] = failure(known[key], Path(folder, str(number)))
+        if any_failed(store, rank, number, text):
             attempt += 1  # the processes may be at different collectives now: meet again under another name
             distributed.destroy_process_group()
             join(store, rank, attempt)
@@ -62,9 +62,9 @@ def process(rank: int, folder: str) -> None:
 
 
 def join(store: distributed.Store, rank: int, attempt: int) -> None:
-    """Form a group of the processes."""
+    """Form a group of the processes; one that waits for a minute in vain is given up."""
     named = distributed.PrefixStore(f"group-{attempt}", store)
-    distributed.init_process_group("gloo", store=named, rank=rank, world_size=PROCESSES, timeout=timedelta(seconds=20))
+    distributed.init_process_group("gloo", store=named, rank=rank, world_size=PROCESSES, timeout=timedelta(minutes=1))
 
 
 def any_failed(store: distributed.Store, rank: int, number: int, text: str) -> bool:
@@ -101,9 +101,9 @@ def compiled(cell: Cell, folder: Path) -> None:
 
 
 def data_parallel(cell: Cell, folder: Path) -> None:
-    """Two replicas train to the tensors of one process with the whole batch, and stay equal to each other to the bit."""
+    """Two replicas train to the tensors of one process with the whole batch, and stay equal to the bit."""
     adaptation = started(cell)
-    # torch cannot broadcast quantized weights; without a broadcast at the start the replicas must be equal by themselves
+    # torch cannot broadcast quantized weights; without that, the replicas must start out equal by themselves
     wrapped = nn.parallel.DistributedDataParallel(adaptation.model, init_sync=not cell.kind.quantized)
     with pytest.raises(StateError, match="already wrapped"):
         adapt(wrapped, cell.method, cell.kind.targets, name="late-comer")

@@ -196,7 +196,7 @@ def test_a_run_goes_on_only_with_the_data_it_began_with(monkeypatch, recipe, tin
     with pytest.raises(Killed):
         cut_off(monkeypatch, recipe.updated({"data": str(data)}), tmp_path / "out", 26, kill)
     data.write_text(data.read_text().replace("b1", "c1", 1))
-    with pytest.raises(DataError, match="pairs.jsonl is not the data that the run in .* began with"):
+    with pytest.raises(DataError, match=r"pairs.jsonl is not the data that the run in .* began with"):
         resume(tmp_path / "out", quiet())
 
 

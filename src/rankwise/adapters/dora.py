@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rankwise.core.adapter import Adapter, kaiming_uniform
+from rankwise.core.lowrank import without_autocast
 from rankwise.core.method import Method, register
 from rankwise.core.targets import Target
 from rankwise.linalg.svd import wide
@@ -127,8 +128,8 @@ class DoRAAdapter(Adapter):
         """||W0 + left right|| by rows in float32 or wider; W0 itself is read in its own 16 bits where it has them."""
         dtype, stored = wide(left.dtype), self.target.stored().dtype
         narrow = stored if dtype == torch.float32 and stored in (torch.bfloat16, torch.float16) else dtype
-        with torch.autocast(left.device.type, enabled=False):
+        with without_autocast(left):
             left, right, norm = left.to(dtype).mT, right.to(dtype), self.base_norm.to(dtype)
             inner = (right.to(narrow) @ self.target.matrix(narrow).mT).to(dtype)
-            square = norm.square() + ((2 * inner + (right @ right.mT) @ left) * left).sum(-2)
-            return square.clamp_min(_FLOOR**2).sqrt()
+            cross = torch.add((right @ right.mT) @ left, inner, alpha=2) * left
+            return torch.addcmul(cross.sum(-2), norm, norm).clamp_min(_FLOOR**2).sqrt()

@@ -68,10 +68,12 @@ class LoLDUAdapter(Diagonal):
         sigma_change: [*batch, 1], sigma - sigma0, only with `train_sigma=True`.
         z0: [*batch, r].
         rows: [*batch, r], the rows of the weight in the order of elimination.
+        largest_first: [*batch, r], the order that pivoting on this base gave; not saved.
     """
 
     z0: Tensor
     rows: Tensor
+    largest_first: Tensor
 
     def __init__(self, target: Target, method: LoLDU) -> None:
         rank = min(target.matrix_shape[-2:]) if method.rank is None else method.rank
@@ -89,6 +91,7 @@ class LoLDUAdapter(Diagonal):
         self.sigma_change = nn.Parameter(torch.zeros_like(z0[..., :1])) if method.train_sigma else None
         self.register_buffer("z0", z0)
         self.register_buffer("rows", rows[..., :rank].clone())
+        self.register_buffer("largest_first", self.rows.clone(), persistent=False)
 
     @property
     def z(self) -> Float[Tensor, "*batch r"]:
@@ -107,7 +110,7 @@ class LoLDUAdapter(Diagonal):
         return fixed if self.sigma_change is None else fixed + self.sigma_change * self.z
 
     def restored(self) -> None:
-        """Factor this base in the saved order of rows, and check the factors.
+        """Factor this base in the saved order of rows if pivoting gave another one, and check the factors.
 
         Rounding a base to another dtype turns near-ties between pivots round and with them every later component; in
         the saved order the factors hardly move.
@@ -119,9 +122,10 @@ class LoLDUAdapter(Diagonal):
         ordered = self.rows.sort(-1).values
         if bool((ordered < 0).any() or (ordered >= out).any() or (ordered.diff(dim=-1) == 0).any()):
             raise CheckpointError(f"{self.target.name!r}: rows must be distinct numbers from 0 to {out - 1}.")
-        left, _, right, _ = ldu(self.target.matrix(torch.float64), self.rows)
-        self.left.copy_(left[..., :rank])
-        self.right.copy_(right[..., :rank, :])
+        if not torch.equal(self.rows, self.largest_first):
+            left, _, right, _ = ldu(self.target.matrix(torch.float64), self.rows)
+            self.left.copy_(left[..., :rank])
+            self.right.copy_(right[..., :rank, :])
         super().restored()
 
 

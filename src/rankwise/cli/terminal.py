@@ -17,13 +17,15 @@ def status() -> Console:
 
 
 def quiet() -> None:
-    """Silence the loading bars and compatibility notes of the libraries underneath; their errors still come through.
+    """Silence loading bars, but for downloads, and compatibility notes of the libraries underneath, but for errors.
 
     To be called before anything else imports transformers, since some of the notes come at import.
     """
     for name in ("torchao", "torch.utils._pytree", "accelerate"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    import transformers  # noqa: PLC0415 - in the extra `tune`
+    import huggingface_hub  # noqa: PLC0415 - in the extra `tune`
+    import transformers  # noqa: PLC0415
 
     transformers.utils.logging.disable_progress_bar()
+    huggingface_hub.utils.enable_progress_bars()  # the line above hides downloads, too
     transformers.utils.logging.set_verbosity_error()

@@ -130,7 +130,8 @@ def read_checkpoint(folder: Path) -> Saved:
         )
     if seal(described) != described["seal"]:
         raise CheckpointError(
-            f"{folder / DESCRIPTION}: its content does not fit its own seal; the file is damaged or was edited by hand. "
+            f"{folder / DESCRIPTION}: its content does not fit its own seal; the file is damaged or was edited "
+            "by hand. "
             "Copy or save it again (to change an adapter's weight set adaptation.scale and save)."
         )
     try:
@@ -153,7 +154,8 @@ def fill(saved: Saved, installed: Installed, adapters: dict[str, Adapter]) -> No
     """Copy a checkpoint's tensors into adapters that are not on a model yet.
 
     Raises:
-        CheckpointError: if a tensor is missing, unexpected, or of another shape; all such keys are named at once. Also if
+        CheckpointError: if a tensor is missing, unexpected, or of another shape; all such keys are named at once. Also
+            if
             an adapter cannot rebuild from this base what it was trained with.
     """
     record = Record(installed, adapters)

@@ -146,7 +146,7 @@ def _install_read(target: ParameterTarget, slot: Slot) -> None:
 
 
 def _add_in_order(module: nn.Module, attr: str, slot: Slot) -> None:
-    """Add a slot to a module's others in the order of the weights, whichever was adapted first: optimizers count on it."""
+    """Add a slot to a module's others in the order of the weights, on which optimizers count when a run resumes."""
     children = module._modules.setdefault(SLOTS, nn.ModuleDict())
     found = {**children._modules, attr: slot}  # type: ignore[union-attr]
     order = {name: place for place, name in enumerate(module._parameters)}
@@ -187,7 +187,7 @@ def _swap(module: nn.Module, *, called: bool) -> None:
 def _adapted_class(base: type[nn.Module], called: bool, reads: tuple[str, ...]) -> type[nn.Module]:
     """The subclass of `base` for a called layer, or for a module whose attributes `reads` are adapted."""
     body: dict[str, Any] = {"__module__": base.__module__, "_rankwise_origin": (base, called, reads)}
-    inside = issubclass(base, nn.RNNBase)  # copying and moving a recurrent layer reads its weights, to keep the stored ones
+    inside = issubclass(base, nn.RNNBase)  # copying or moving a recurrent layer reads its weights, to keep them
     body |= {attr: _weight_property(attr, inside) for attr in reads}
     biases = {bias for attr in reads if (bias := _bias_name(base, attr))}
     body |= {bias: _bias_property(bias, inside) for bias in biases}
@@ -207,7 +207,7 @@ def _rebuild(base: type[nn.Module], called: bool, reads: tuple[str, ...]) -> nn.
 
 
 def _weight_property(attr: str, inside: bool) -> property:
-    """The adapted weight; with `inside`, the stored one for whoever reads it while the module's forward does not run."""
+    """The adapted weight; with `inside`, the stored one wherever the module's own forward does not run."""
 
     def read(self: nn.Module) -> Tensor | None:
         stored = self._parameters[attr]
@@ -233,7 +233,7 @@ def _bias_property(attr: str, inside: bool) -> property:
 
 
 def _only_kept(module: nn.Module, stored: Tensor, inside: bool) -> bool:
-    """Whether a weight is read to be kept, not to be computed with: by FSDP2 while it is sharded, or outside a forward."""
+    """Whether a weight is read to be kept, not to compute: by FSDP2 while it is sharded, or outside a forward."""
     if inside and module.__dict__.get(_CACHE) is None:
         return True
     return not torch.compiler.is_compiling() and is_sharded(stored)
@@ -294,8 +294,8 @@ def _with_rows(old: Any, new: Any, dim: int, examples: list[int], count: int) ->
     repeat, left = divmod(old.shape[dim], count)
     if left:
         raise StateError(
-            f"an adapted module returned a tensor of shape {list(old.shape)}, which does not count the {count} examples "
-            f"of the context along dimension {dim}."
+            f"an adapted module returned a tensor of shape {list(old.shape)}, which does not count the {count} "
+            f"examples of the context along dimension {dim}."
         )
     rows = torch.tensor([e * repeat + i for e in examples for i in range(repeat)], device=old.device)
     return old.index_copy(dim, rows, new.index_select(dim, rows))

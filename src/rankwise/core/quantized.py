@@ -23,7 +23,7 @@ def dequantized(module: nn.Module, weight: Tensor) -> Tensor:
 
     Bitsandbytes needs its state beside the weight, hence the module.
     """
-    if type(weight) in _PLAIN and weight.is_floating_point():  # torch.compile can trace this, and no class's module name
+    if type(weight) in _PLAIN and weight.is_floating_point():  # torch.compile can trace no more than this
         return weight
     if _is_bitsandbytes(weight):
         return _bitsandbytes_values(module, weight)

@@ -53,18 +53,16 @@ def ldu(matrix: Float[Tensor, "*batch out in"], first: Int[Tensor, "*batch r"] |
     """
     matrix = matrix.double()
     out, k = matrix.shape[-2], min(matrix.shape[-2:])
-    given = (
-        torch.arange(out, device=matrix.device).expand(matrix.shape[:-1]) if first is None else _all_rows(first, out)
-    )
-    grade = _grades(0 if first is None else first.shape[-1], out).to(matrix.device)
+    first = torch.empty(*matrix.shape[:-2], 0, dtype=torch.int64, device=matrix.device) if first is None else first
+    given = _all_rows(first, out)
+    grade = _grades(first.shape[-1], out).to(matrix.device)
     graded = matrix.gather(-2, given[..., None].expand_as(matrix)) * grade[:, None]
     packed, pivots, _ = torch.linalg.lu_factor_ex(graded)
     swapped = _permutation(pivots, out)
     grade, rows = grade[swapped], given.gather(-1, swapped)
     ungraded = packed / grade[..., None]
-    lower = ungraded[..., :k].tril(-1) * grade[..., None, :k] + torch.eye(
-        out, k, dtype=packed.dtype, device=packed.device
-    )
+    unit = torch.eye(out, k, dtype=packed.dtype, device=packed.device)
+    lower = ungraded[..., :k].tril(-1) * grade[..., None, :k] + unit
     upper = ungraded[..., :k, :].triu()
     d = upper.diagonal(dim1=-2, dim2=-1)
     large = d.abs() > TINY * d.abs().amax(-1, keepdim=True)

@@ -6,6 +6,7 @@ adapter has a tensor that changed, and that the model's output is no longer what
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -46,12 +47,11 @@ class FirstStep(TrainerCallback):
     Attributes:
         adaptation: the adaptation that trains.
         batch: a batch to compare the output on, with and without the adapter.
-        result: the audit, None until the first step.
+        passed: called with the audit, unless it refuses.
     """
 
-    def __init__(self, adaptation: Adaptation, batch: dict[str, Tensor]) -> None:
-        self.adaptation, self.batch = adaptation, batch
-        self.result: Audit | None = None
+    def __init__(self, adaptation: Adaptation, batch: dict[str, Tensor], passed: Callable[[Audit], None]) -> None:
+        self.adaptation, self.batch, self.passed = adaptation, batch, passed
         self._start: dict[str, Tensor] = {}
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
@@ -75,8 +75,9 @@ class FirstStep(TrainerCallback):
                 f"the first optimizer step changed nothing in {len(still)} of {len(names)} adapters: {listed(still)}. "
                 "They would not learn; leave these layers out of targets."
             )
-        self.result = Audit(len(names), len(self._start), len(changed), self._moved())
+        result = Audit(len(names), len(self._start), len(changed), self._moved())
         self._start = {}
+        self.passed(result)
 
     def _moved(self) -> float:
         model = self.adaptation.model

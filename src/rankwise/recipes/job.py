@@ -111,6 +111,6 @@ def _require_one_process_and_gpu() -> None:
     count = torch.cuda.device_count()
     if count > 1 or torch.distributed.is_torchelastic_launched():
         raise ModelError(
-            f"tune runs in one process on one device, and {count} GPUs are visible; set CUDA_VISIBLE_DEVICES to one of them "
-            "and start without torchrun. For several, use transformers.Trainer with rankwise's RankwiseCallback."
+            f"tune runs in one process on one device, and {count} GPUs are visible; set CUDA_VISIBLE_DEVICES to one of "
+            "them and start without torchrun. For several, use transformers.Trainer with RankwiseCallback."
         )

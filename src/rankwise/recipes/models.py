@@ -5,8 +5,10 @@
 file is unpacked into ordinary tensors: what is trained is an adapter on the unpacked values.
 """
 
+from contextlib import nullcontext, redirect_stderr
 from dataclasses import dataclass
 from importlib import metadata
+from io import StringIO
 from pathlib import Path
 
 import torch
@@ -77,11 +79,14 @@ def load_model(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrain
     """
     source = find_model(name)
     quantization = None if source.gguf is None else GgufConfig(dequantize=True)
+    # Unpacking draws a bar on standard error that nothing switches off.
+    silence = nullcontext() if source.gguf is None else redirect_stderr(StringIO())
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.place, gguf_file=source.gguf)
-        model = AutoModelForCausalLM.from_pretrained(
-            source.place, gguf_file=source.gguf, quantization_config=quantization, dtype=dtype
-        )
+        with silence:
+            model = AutoModelForCausalLM.from_pretrained(
+                source.place, gguf_file=source.gguf, quantization_config=quantization, dtype=dtype
+            )
     except (OSError, ValueError, KeyError) as error:
         tried = f"no file or folder {name!r} here, and as a Hugging Face id" if source.place == name else "loading it"
         first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -141,7 +141,8 @@ def _train(job: Job, out: Path, start: tuple[int, Path] | None, progress: Progre
     count = job.steps * recipe.batch_size * recipe.accumulate
     indices = order([len(item.input_ids) for item in job.train], recipe.batch_size, count, recipe.seed)
     probe = {name: value.to(job.model.device) for name, value in job.collator([job.train[indices[0]]]).items()}
-    audit, interruption = FirstStep(job.adaptation, probe), Interruption(console)
+    audit = FirstStep(job.adaptation, probe, lambda result: console.print(str(result)))
+    interruption = Interruption(console)
     before = metrics.lines("step")
     log = StepLog(metrics, progress, before[-1]["seconds"] if before else 0.0)
     callbacks = [RankwiseCallback(job.adaptation, save=False), audit, log, interruption]
@@ -149,8 +150,6 @@ def _train(job: Job, out: Path, start: tuple[int, Path] | None, progress: Progre
     trainer = AdapterTrainer(job.model, job.adaptation, arguments, data, callbacks, recipe)
     with interruption.watching():
         trainer.train(resume_from_checkpoint=None if start is None else str(start[1]))
-    if audit.result is not None:
-        console.print(str(audit.result))
     if trainer.state.global_step < job.steps:
         raise Interrupted(
             f"stopped after step {trainer.state.global_step} of {job.steps}, which is saved; go on with "

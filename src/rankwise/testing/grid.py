@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contract grid: every registered method on every kind of target with every feature.
 
-A cell is empty only if mathematics leaves nothing to do there. Then the library must refuse, and `EMPTY` holds a piece of
-the refusal's own message as the reason; the tests check that the refusal comes and says so.
+A cell is empty only if mathematics leaves nothing to do there. Then the library must refuse, and `EMPTY` holds a piece
+of the refusal's own message as the reason; the tests check that the refusal comes and says so.
 """
 
 from collections.abc import Iterator
@@ -124,7 +124,7 @@ def reason(method: str, kind: str, feature: str) -> Empty | None:
 
 
 def tiny(method: type[Method]) -> Method:
-    """The method with its ranks lowered to 2 and with what its `tiny` asks for, so that it fits layers of 3 to 8 features."""
+    """The method with ranks of at most 2 and what its `tiny` asks for, so that it fits layers of 3 to 8 features."""
     ranks = [spec for spec in fields(method) if spec.name == "rank" or spec.name.endswith("_rank")]
     lowered = {spec.name: min(2, spec.default) for spec in ranks if isinstance(spec.default, int)}
     return method(**lowered | dict(method.tiny))

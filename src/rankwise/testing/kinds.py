@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+# torchao's and bitsandbytes' layers are known by their attributes at run time, which a type checker cannot see.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportIndexIssue=false
+# pyright: reportCallIssue=false, reportReturnType=false, reportOperatorIssue=false, reportPrivateImportUsage=false
 """The kinds of target in the contract grid, each as a small model and an input.
 
-Sizes are 3 to 8 and everything a layer can turn round (out and in, stride, padding, groups, batch first or second) differs from its
-transpose, so that a wrong layout shows. float64, except where the kind is about another dtype.
+Sizes are 3 to 8 and everything a layer can turn round (out and in, stride, padding, groups, batch first or second)
+differs from its transpose, so that a wrong layout shows. float64, except where the kind is about another dtype.
 """
 
 import importlib.util
@@ -83,16 +86,17 @@ def _torchao_int8(pair: nn.Module) -> None:
     from torchao.quantization import Int8WeightOnlyConfig, quantize_  # noqa: PLC0415 - optional extra
 
     quantize_(pair, Int8WeightOnlyConfig())
-    for layer in (pair.late, pair.early):
+    for layer in pair.children():
         del layer.__dict__["extra_repr"]  # a closure for printing, which cannot be pickled
 
 
 def _bitsandbytes_4bit(pair: nn.Module) -> None:
-    from bitsandbytes.nn import Linear4bit, Params4bit  # noqa: PLC0415 - optional extra
+    from bitsandbytes.nn.modules import Linear4bit, Params4bit  # noqa: PLC0415 - optional extra
 
     for name, layer in list(pair.named_children()):
+        assert isinstance(layer, nn.Linear)
         quantized = Linear4bit(layer.in_features, layer.out_features, compute_dtype=torch.float32, quant_type="nf4")
-        quantized.weight = Params4bit(layer.weight.detach(), requires_grad=False, quant_type="nf4")
+        quantized.weight = Params4bit(layer.weight.detach(), quant_type="nf4")  # type: ignore[call-arg]
         quantized.bias = layer.bias
         setattr(pair, name, quantized.to("cpu"))
 

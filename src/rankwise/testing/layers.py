@@ -3,8 +3,8 @@
 
     y = late(x) + sin(early(x))
 
-Two layers, so that shared state and schedules have something to share and to choose between; the one that runs first has the
-name that sorts last, so that nothing can depend on the order of names.
+Two layers, so that shared state and schedules have something to share and to choose between; the one that comes first
+has the name that sorts last, so that nothing can depend on the order of names.
 """
 
 from collections.abc import Callable

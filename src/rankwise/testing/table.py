@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contract as a table: one row a method, one column a kind of target or a feature.
 
-A kind's column says yes if every feature works on that kind, a feature's column if it works on every kind that the method
-can be put on. Where a cell is empty, a letter leads to the reason. The table is made from the grid, not from a run of
-the tests; the tests hold it to what happens.
+A kind's column says yes if every feature works on that kind, a feature's column if it works on every kind that the
+method can be put on. Where a cell is empty, a letter leads to the reason. The table is made from the grid, not from a
+run of the tests; the tests hold it to what happens.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,9 +38,9 @@ def _block(title: str, columns: Sequence[str], entry: Callable[[str, str], str])
     rows = [[entry(name, column) for column in columns] for name in names]
     first, width = max(map(len, names)), max(3, *(len(cell) for row in rows for cell in row)) + 1
     legend = [f"  {number:2d}  {column}" for number, column in enumerate(columns, start=1)]
-    head = " " * first + "".join(f"{number:>{width}}" for number in range(1, len(columns) + 1))
-    body = [name.ljust(first) + "".join(cell.rjust(width) for cell in row) for name, row in zip(names, rows, strict=True)]
-    return [title, *legend, head, *body]
+    head = " " * first + "".join(str(number).rjust(width) for number in range(1, len(columns) + 1))
+    lines = ["".join(cell.rjust(width) for cell in row) for row in rows]
+    return [title, *legend, head, *(name.ljust(first) + line for name, line in zip(names, lines, strict=True))]
 
 
 def _of_feature(method: str, feature: str, notes: dict[str, str]) -> str:
@@ -50,7 +50,7 @@ def _of_feature(method: str, feature: str, notes: dict[str, str]) -> str:
 
 
 def _letters(method: str, kinds: Sequence[str], features: Sequence[str], notes: dict[str, str]) -> str:
-    """ "yes", or the letters of the reasons why some of these cells are empty."""
+    """The letters of the reasons why some of these cells are empty, or yes."""
     found = [reason(method, kind, feature) for kind in kinds for feature in features]
     texts = dict.fromkeys(_sentence(one) for one in found if one is not None)
     return ",".join(notes.setdefault(text, _LETTERS[len(notes)]) for text in texts) or "yes"

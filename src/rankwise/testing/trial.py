@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the contract checks do with a cell: put its method on a model, move its tensors, run it, train it, compare it.
 
-The reference for every comparison is the base model itself, called with its weights replaced by W + sum_i scale_i delta_i, so
-it goes through no adapter code but `delta` and `bias_delta`.
+The reference for every comparison is the base model itself, called with weights W + sum_i scale_i delta_i in place of
+its own, so it goes through no adapter code but `delta` and `bias_delta`.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
@@ -27,12 +26,10 @@ Values = Mapping[str, Tensor | float]
 _CHAIN = {torch.float16: 8, torch.bfloat16: 2}  # eight units in the last place: a layer's steps round one after another
 
 
-def adapted(
-    cell: Cell, model: nn.Module | None = None, *, name: str = "default", seed: int = 0, dtype: torch.dtype | None = None
-) -> Adaptation:
-    """The cell's method on a model (a fresh base if None), its tensors moved off their start, attached if it must be."""
+def adapted(cell: Cell, model: nn.Module | None = None, *, name: str = "default", seed: int = 0) -> Adaptation:
+    """The cell's method on a model (a fresh base if None), its tensors moved off their start, attached if need be."""
     model = cell.kind.model() if model is None else model
-    adaptation = adapt(model, cell.method, cell.kind.targets, name=name, seed=seed, dtype=dtype)
+    adaptation = adapt(model, cell.method, cell.kind.targets, name=name, seed=seed)
     perturb(adaptation, seed)
     if cell.method.scheduled:
         attached(adaptation)
@@ -98,6 +95,7 @@ def dense_base(kind: Kind) -> nn.Module:
     base = kind.model()
     if kind.quantized:
         for name, layer in list(base.named_children()):
+            assert isinstance(layer, nn.Linear)
             plain = nn.Linear(layer.in_features, layer.out_features)
             plain.weight = nn.Parameter(dequantized(layer, layer.weight).detach())
             plain.bias = layer.bias
@@ -129,20 +127,26 @@ def near(actual: Tensor, expected: Tensor, dtype: torch.dtype | None = None) -> 
     """Raise unless two tensors agree to the tolerance of a dtype, relative to the largest entry.
 
     Raises:
-        AssertionError: if they do not, or one of them is not finite.
+        AssertionError: if they do not, or one of them is not a number.
     """
     actual, expected = actual.detach(), expected.detach()
     rtol, atol = TOLERANCE[dtype or actual.dtype]
-    assert actual.shape == expected.shape, f"shape {list(actual.shape)}, expected {list(expected.shape)}"
-    assert bool(torch.isfinite(actual).all()), "not finite"
-    error = float((actual.double() - expected.double()).abs().max()) if actual.numel() else 0.0
+    if actual.shape != expected.shape:
+        raise AssertionError(f"shape {list(actual.shape)}, expected {list(expected.shape)}")
+    error = float((actual.double() - expected.double()).abs().max())
     allowed = _CHAIN.get(dtype or actual.dtype, 1) * (atol + rtol * float(expected.double().abs().max()))
-    assert error <= allowed, f"differ by {error:.3g}, allowed {allowed:.3g}"
+    if not error <= allowed:  # also if either is not finite
+        raise AssertionError(f"differ by {error:.3g}, allowed {allowed:.3g}")
 
 
 def all_near(actual: Mapping[str, Tensor], expected: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> None:
-    """`near` for every tensor of two sets with the same names, relative to the largest entry of the whole set."""
-    assert actual.keys() == expected.keys(), f"{sorted(actual)} are not {sorted(expected)}"
+    """`near` for every tensor of two sets with the same names, relative to the largest entry of the whole set.
+
+    Raises:
+        AssertionError: if they do not agree, or have other names.
+    """
+    if actual.keys() != expected.keys():
+        raise AssertionError(f"{sorted(actual)} are not {sorted(expected)}")
     names = sorted(actual)
     near(
         torch.cat([actual[name].detach().double().flatten() for name in names]),
@@ -165,11 +169,6 @@ def identical(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool
     return first.keys() == second.keys() and all(
         value.dtype == second[key].dtype and torch.equal(value, second[key]) for key, value in first.items()
     )
-
-
-def finite_share(values: Iterable[float]) -> bool:
-    """Whether all numbers are finite and at least 0."""
-    return all(math.isfinite(value) and value >= 0 for value in values)
 
 
 def _names(base: nn.Module, target: Target) -> tuple[str, str]:

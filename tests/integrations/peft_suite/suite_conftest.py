@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Put rankwise's rows in the place of PEFT's; `scripts/peft_suite.py` copies this beside PEFT's tests as conftest.py.
 
-The parametrize marks of PEFT's tests hold the list objects and are expanded at collection, so the lists are changed in place.
-Tests that are left without rows of ours (they are about one of PEFT's own methods) are taken out, by name and not silently.
+The parametrize marks of PEFT's tests hold the list objects and are expanded at collection, so the lists are changed in
+place. Tests that are left without rows of ours (they are about one of PEFT's own methods) are taken out, by name and
+not silently.
 """
 
 import pytest

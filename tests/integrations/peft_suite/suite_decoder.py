@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """PEFT's checks of language models on a tiny random Llama, for every registered method.
 
-PEFT runs these bodies on models of a hub; here the model is built from a seed. The two checks of mixed batches name the methods they
-apply to; ours are put in their place.
+PEFT runs these bodies on models of a hub; here the model is built from a seed. The two checks of mixed batches name
+the methods they apply to; ours are put in their place.
 """
 
 from pathlib import Path

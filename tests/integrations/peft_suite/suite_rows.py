@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows with which every registered method goes through PEFT's own tests, and what is left out, by name with the reason.
+"""The rows with which every registered method goes through PEFT's own tests, and what is left out, by name with the
+reason.
 
 A row is a model of PEFT's test suite, the modules to adapt, and the fields of the method that differ from its defaults:
 `Method.tiny`, a rank that the layer can have, and what `FIELDS` says a method needs on these models.
@@ -63,7 +64,10 @@ NO_ROW: dict[str, Callable[[int, str], str]] = {
 WIDE = "what trains stays in float32 at least: a step of 1e-3 is lost on a number near 10 in half precision"
 OTHER_BASE = "the test loads the adapter onto other random weights, which the method notices and refuses"
 NO_TEST: dict[tuple[str, str], str] = {
-    ("mos", "test_from_the_start[training_layer_indexing"): "the test counts tensors, and one pool serves any number of layers",
+    (
+        "mos",
+        "test_from_the_start[training_layer_indexing",
+    ): "the test counts tensors, and one pool serves any number of layers",
     ("svfit", "test_no_autocast"): WIDE,
     ("loldu", "test_no_autocast"): WIDE,
     ("svfit", "test_loading_model_requires_grad_set_correctly"): OTHER_BASE,
@@ -77,7 +81,10 @@ NO_TEST: dict[tuple[str, str], str] = {
 }
 # Tests of PEFT's that no method passes on one of the models, and why.
 NO_TEST_ON: dict[tuple[str, str], str] = {
-    ("Conv2dGroups2", "test_safe_merge"): "inputs up to 57 600 summed over 12 800 features in float32: forward and merged differ by "
+    (
+        "Conv2dGroups2",
+        "test_safe_merge",
+    ): "inputs up to 57 600 summed over 12 800 features in float32: forward and merged differ by "
     "1e-6 to 3e-6 of the output where 1e-6 is asked (in float64 by 4e-15); PEFT asks 1e-3 of its own methods there",
 }
 
@@ -120,7 +127,9 @@ def left_out() -> list[str]:
 def classes() -> list[type[RankwiseConfig]]:
     """PEFT's ALL_PEFT_CONFIG_CLASSES: config classes that are used with their defaults."""
     return [
-        make_dataclass(found.__name__, [(key, object, value) for key, value in DEFAULTS.get(name, {}).items()], bases=(found,))
+        make_dataclass(
+            found.__name__, [(key, object, value) for key, value in DEFAULTS.get(name, {}).items()], bases=(found,)
+        )
         for name, found in CONFIGS.items()
     ]
 

@@ -23,8 +23,8 @@ __all__ = ["export_peft", "import_peft", "register"]
 def register() -> "dict[str, type[RankwiseConfig]]":
     """Make every method of rankwise one of PEFT's, with the type `RW` and its name.
 
-    May be called again, for instance after new methods were registered with rankwise. It must have been called before PEFT
-    loads an adapter of such a type.
+    May be called again, for instance after new methods were registered with rankwise. It must have been called before
+    PEFT loads an adapter of such a type.
 
     Returns:
         The config class of each method, by rankwise's name of it.

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
+# PEFT's layers and configurations are known by their attributes at run time, which a type checker cannot see.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportIndexIssue=false
+# pyright: reportCallIssue=false, reportReturnType=false, reportOperatorIssue=false, reportPrivateImportUsage=false
 """How many times PEFT adds the delta of an attention module's output projection.
 
     PEFT's LoRA around nn.MultiheadAttention, up to 0.21.2:   W_out = W0 + 2 s B A
 
 Its wrapper merges that delta, in every forward pass and for good, and so does the wrapper of the projection inside
-(huggingface/peft pull request 3774 removes one of the two). A folder does not say which it was made for, only by which version.
+(huggingface/peft pull request 3774 removes one of the two). A folder does not say which it was made for, only by which
+version.
 """
 
 from importlib.metadata import PackageNotFoundError, version
@@ -40,7 +44,8 @@ def times_added(written_by: str | None) -> int:
     if written_by is None or written_by != installed():
         raise StateError(
             f"an adapter on the output projection of nn.MultiheadAttention means twice its delta to PEFT up to "
-            f"{'.'.join(map(str, _TWICE))}, and PEFT {written_by} is not installed here to be asked; install that version."
+            f"{'.'.join(map(str, _TWICE))}, and PEFT {written_by} is not installed here to be asked; install "
+            "that version."
         )
     return _asked()
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One PEFT config class for each method, made from the fields of the method's dataclass.
 
-PEFT's own fields keep PEFT's names and meaning; a method's field of the same name gets the prefix `method_` (LoRA's `bias`
-becomes `method_bias`). A per-example input of the method gets a field `default_<input>`, its value where none is given.
+PEFT's own fields keep PEFT's names and meaning; a method's field of the same name gets the prefix `method_` (LoRA's
+`bias` becomes `method_bias`). A per-example input of the method gets a field `default_<input>`, its value where none
+is given.
 """
 
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass
@@ -20,7 +21,8 @@ class RankwiseConfig(PeftConfig):
     """What every method's config has beside the method's own fields.
 
     Attributes:
-        target_modules: names of layers, ends of names, one regular expression, or "all-linear". An attention or recurrent
+        target_modules: names of layers, ends of names, one regular expression, or "all-linear". An attention or
+            recurrent
             module, and a module with parameters of its own, is adapted in all its matrices.
         exclude_modules: names, ends of names or a regular expression of what to leave out.
         layers_to_transform: numbers of the layers to adapt; None for all.
@@ -58,7 +60,9 @@ class RankwiseConfig(PeftConfig):
         if self.bias not in allowed:
             raise MethodError(f"bias must be one of {', '.join(allowed)}, got {self.bias!r}.")
         if isinstance(self.target_modules, str) and (self.layers_to_transform is not None or self.layers_pattern):
-            raise MethodError("layers_to_transform and layers_pattern choose among listed target_modules, not a pattern.")
+            raise MethodError(
+                "layers_to_transform and layers_pattern choose among listed target_modules, not a pattern."
+            )
         if self.layers_pattern and self.layers_to_transform is None:
             raise MethodError("layers_pattern means nothing without layers_to_transform.")
         self.method()
@@ -86,7 +90,9 @@ class RankwiseConfig(PeftConfig):
         given = self.rank_pattern or {}
         for key in given:
             if not any(pattern({key: True}, name, False) for name in names):
-                raise MethodError(f"the entry {key!r} of rank_pattern matches none of the targets. {nearest(key, names)}")
+                raise MethodError(
+                    f"the entry {key!r} of rank_pattern matches none of the targets. {nearest(key, names)}"
+                )
         found = {name: pattern(given, name, 0) for name in names}
         return {name: rank for name, rank in found.items() if rank}
 
@@ -120,5 +126,3 @@ def _from_factory(spec: Any) -> Any:
     if spec.default_factory is MISSING:
         return field(default=None)  # no default: `method()` names what is missing
     return field(default_factory=spec.default_factory)
-
-

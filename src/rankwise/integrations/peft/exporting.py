@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
+# PEFT's layers and configurations are known by their attributes at run time, which a type checker cannot see.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportIndexIssue=false
+# pyright: reportCallIssue=false, reportReturnType=false, reportOperatorIssue=false, reportPrivateImportUsage=false
 """Write a LoRA or DoRA adapter as PEFT would have saved it.
 
-PEFT's scaling is lora_alpha / r, or lora_alpha / sqrt(r), so a scale of the adaptation goes into lora_alpha. A start from the base
-(PiSSA, OLoRA) is kept beside the trained factors at twice the rank, on the untouched base. Ranks and scalings that differ
-between weights become rank_pattern and alpha_pattern.
+PEFT's scaling is lora_alpha / r, or lora_alpha / sqrt(r), so a scale of the adaptation goes into lora_alpha. A start
+from the base (PiSSA, OLoRA) is kept beside the trained factors at twice the rank, on the untouched base. Ranks and
+scalings that differ between weights become rank_pattern and alpha_pattern.
 
-Does not write other methods: convert them to LoRA first. Dropout is written unless a parameter is among the targets, for which
-neither PEFT nor rankwise has one.
+Does not write other methods: convert them to LoRA first. Dropout is written unless a parameter is among the targets,
+for which neither PEFT nor rankwise has one.
 """
 
 import re
@@ -41,7 +44,8 @@ def export_peft(adaptation: Adaptation, folder: str | Path) -> None:
         folder: made if it does not exist; an adapter of the same format in it is replaced.
 
     Raises:
-        MethodError: if the method is neither; `adaptation.convert(LoRA(rank=...))` gives one that is. Or if a DoRA has a scale
+        MethodError: if the method is neither; `adaptation.convert(LoRA(rank=...))` gives one that is. Or if a DoRA has
+            a scale
             other than 1, for which PEFT has no place.
         TargetError: if PEFT has no way to hold or to apply the adapter of a weight; nothing is written then.
         StateError: if the output projection of an attention is adapted and no PEFT is installed; see `attention`.
@@ -50,7 +54,8 @@ def export_peft(adaptation: Adaptation, folder: str | Path) -> None:
     method = adaptation.method
     if not isinstance(method, LoRA | DoRA):
         raise MethodError(
-            f"{type(method).__name__} has no form in PEFT; call adaptation.convert(LoRA(rank=...)) first, which gives the "
+            f"{type(method).__name__} has no form in PEFT; call adaptation.convert(LoRA(rank=...)) first, which "
+            "gives the "
             "nearest LoRA and its error."
         )
     targets, adapters = adaptation.targets, adaptation.adapters
@@ -85,7 +90,9 @@ def _product(adapter: Adapter, scale: float) -> Product:
         if scale != 1.0:
             raise MethodError(f"the scale is {scale}, and PEFT's DoRA has none; set adaptation.scale = 1 first.")
         magnitude = whole(adapter.magnitude.detach())
-    product = Product(left, right, adapter.scaling * scale, None if bias is None else whole(bias.detach()) * scale, magnitude)
+    product = Product(
+        left, right, adapter.scaling * scale, None if bias is None else whole(bias.detach()) * scale, magnitude
+    )
     padding = adapter.target.module.padding_idx if isinstance(adapter.target, EmbeddingTarget) else None
     return product if padding is None else _unpadded(product, adapter.target, padding)
 
@@ -98,7 +105,9 @@ def _unpadded(product: Product, target: Target, padding: int) -> Product:
         return replace(product, right=right)
     base = target.matrix(torch.float64)
     if bool(base[:, padding].any()):
-        raise TargetError(f"the padding row of {target.name!r} is not zero; PEFT's DoRA would rescale it, rankwise does not.")
+        raise TargetError(
+            f"the padding row of {target.name!r} is not zero; PEFT's DoRA would rescale it, rankwise does not."
+        )
     left = product.scaling * product.left.double()
     before, after = ((base + left @ one.double()).norm(dim=-1) for one in (product.right, right))
     return replace(product, right=right, magnitude=product.magnitude * (after / before).to(product.magnitude))
@@ -107,7 +116,7 @@ def _unpadded(product: Product, target: Target, padding: int) -> Product:
 def _whole_attentions(
     model: nn.Module, places: list[Holder], products: dict[str, Product]
 ) -> tuple[list[Holder], dict[str, Product]]:
-    """Both projections of every attention module that PEFT wraps, at one rank and scaling; zeros for one not adapted."""
+    """Both projections of every attention module that PEFT wraps, at one rank; zeros for one not adapted."""
     result, found = [one for one in places if not one.attention], dict(products)
     for path in dict.fromkeys(one.attention for one in places if one.attention):
         pair = attention_holders(path, f"{path}.in_proj_weight", f"{path}.out_proj")
@@ -133,14 +142,16 @@ def _require_forms(places: list[Holder], products: dict[str, Product], targets: 
     unfit = [one.target for one in places if one.attention or one.form in ("embedding", "parameter")]
     if biased and unfit:
         raise TargetError(
-            f"the adapter trains biases ({listed(biased)}) beside {listed(unfit)}, for which PEFT refuses lora_bias; train "
+            f"the adapter trains biases ({listed(biased)}) beside {listed(unfit)}, for which PEFT refuses "
+            "lora_bias; train "
             "without bias=True, or leave those targets out."
         )
     unfit = [one.target for one in places if one.attention or one.form == "parameter"]
     unfit += [name for name, target in targets.items() if target.groups > 1]
     if unfit and any(product.magnitude is not None for product in products.values()):
         raise TargetError(
-            f"PEFT has no DoRA for {listed(unfit)} (attention modules, parameters, grouped convolutions); leave those targets "
+            f"PEFT has no DoRA for {listed(unfit)} (attention modules, parameters, grouped convolutions); leave "
+            "those targets "
             "out, or convert(LoRA(rank=...))."
         )
 

@@ -75,7 +75,9 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise CheckpointError(f"{place}: not a readable tensor file: {error}. Copy or save it again.") from error
     broken = [key for key, value in tensors.items() if value.is_floating_point() and not torch.isfinite(value).all()]
     if broken:
-        raise CheckpointError(f"{place}: tensor {broken[0]!r} holds NaN or infinite values; the run that saved it diverged.")
+        raise CheckpointError(
+            f"{place}: tensor {broken[0]!r} holds NaN or infinite values; the run that saved it diverged."
+        )
     strange = [key for key in tensors if not key.startswith(PREFIX)]
     if strange:
         raise CheckpointError(f"{place}: key {strange[0]!r} does not begin with {PREFIX!r}; PEFT did not write this.")

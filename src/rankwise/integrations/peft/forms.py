@@ -9,8 +9,8 @@
     embedding    right (lora_embedding_A)            left (lora_embedding_B)
     parameter    the stack's rights, row by row      the stack's lefts, one column of every matrix after another
 
-PEFT's lora_A of a grouped convolution reads all channels. Ours reads those of one group, so each group gets a copy of the
-right factor in its own block, and the rank counts once for every group.
+PEFT's lora_A of a grouped convolution reads all channels. Ours reads those of one group, so each group gets a copy of
+the right factor in its own block, and the rank counts once for every group.
 """
 
 import math

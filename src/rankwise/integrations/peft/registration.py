@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
+# PEFT's layers and configurations are known by their attributes at run time, which a type checker cannot see.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportIndexIssue=false
+# pyright: reportCallIssue=false, reportReturnType=false, reportOperatorIssue=false, reportPrivateImportUsage=false
 """Make PEFT accept every method of rankwise as one of its own.
 
     register()
     model = peft.get_peft_model(model, config("dora")(rank=8, target_modules=["q_proj"]))
 
-PEFT lists its types in a closed enum; each method gets a member there, `RW` and its name. A saved adapter carries that name, so
-`register()` must have run before PEFT loads one.
+PEFT lists its types in a closed enum; each method gets a member there, `RW` and its name. A saved adapter carries that
+name, so `register()` must have run before PEFT loads one.
 """
 
 from peft import PeftType

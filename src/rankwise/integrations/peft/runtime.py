@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the slots of one PEFT layer share.
 
-PEFT switches adapters layer by layer, so each layer has a runtime of its own; a context (adapter names or per-example inputs)
-is entered at all layers together.
+PEFT switches adapters layer by layer, so each layer has a runtime of its own; a context (adapter names or per-example
+inputs) is entered at all layers together.
 """
 
 from collections.abc import Iterable, Mapping

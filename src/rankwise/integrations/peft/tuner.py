@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tuner class with which every method enters PEFT.
 
-PEFT hands over one matched module after the other; they are wrapped at once, and all adapters are built together when PEFT first
-activates them, so that a method sees all of its targets and can share tensors between them. Whatever fails takes
-everything off again.
+PEFT hands over one matched module after the other; they are wrapped at once, and all adapters are built together when
+PEFT first activates them, so that a method sees all of its targets and can share tensors between them. Whatever fails
+takes everything off again.
 """
 
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ from zlib import crc32
 
 import torch
 from peft.tuners.tuners_utils import BaseTuner
-from peft.utils.integrations import skip_init_on_device
 from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING, AuxiliaryTrainingWrapper
+from peft.utils.integrations import skip_init_on_device
 from torch import nn
 
 from rankwise.core.adapter import Adapter
@@ -58,7 +58,9 @@ class RankwiseModel(BaseTuner):
 
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
         """Put an adapter on the model, or change nothing."""
-        self._pending: Pending | None = Pending(adapter_name, _makes_meta_tensors(kwargs.get("low_cpu_mem_usage", False)))
+        self._pending: Pending | None = Pending(
+            adapter_name, _makes_meta_tensors(kwargs.get("low_cpu_mem_usage", False))
+        )
         pending = self._pending
         flags = [(p, p.requires_grad) for p in self.rankwise_shared.parameters()]
         try:
@@ -131,7 +133,7 @@ class RankwiseModel(BaseTuner):
             stack.enter_context(self.rankwise_entered(context))
             yield
 
-    def _create_and_replace(
+    def _create_and_replace(  # noqa: PLR0913, PLR0917 - PEFT's own signature
         self,
         peft_config: RankwiseConfig,
         adapter_name: str,
@@ -192,9 +194,7 @@ class RankwiseModel(BaseTuner):
             adapters = {attr: by_slot[id(slot)] for attr, slot in layer.slots.items()}
             layer.install(pending.name, adapters, installed, config.inputs(), scheduled=config.scheduled)
 
-    def _settle(
-        self, config: RankwiseConfig, pending: Pending, built: list[Adapter], shared: nn.Module | None
-    ) -> None:
+    def _settle(self, config: RankwiseConfig, pending: Pending, built: list[Adapter], shared: nn.Module | None) -> None:
         """Move the start off the base function if asked for; empty the tensors if saved ones will come."""
         named = [(adapter.target.name, adapter) for adapter in built] + ([("shared", shared)] if shared else [])
         for name, module in named:
@@ -208,7 +208,7 @@ class RankwiseModel(BaseTuner):
             layer.remove(pending.name)
             if pending.name in layer.adapters:
                 del layer.adapters[pending.name]
-        for parent, attr, module in pending.fresh:
+        for parent, attr, _ in pending.fresh:
             layer = getattr(parent, attr)
             setattr(parent, attr, layer.unload_and_optionally_merge_module(False, False, None))
         if pending.name in self.rankwise_shared:
@@ -222,7 +222,9 @@ class RankwiseModel(BaseTuner):
             stored = adapter.target.stored()
             adapter.to(stored.dtype if stored.is_floating_point() and not adapter.target.quantized else None)
         if adapter_name in self.rankwise_shared:
-            self.rankwise_shared[adapter_name].to(next(iter(self.rankwise_adapters(adapter_name).values())).target.stored().dtype)
+            self.rankwise_shared[adapter_name].to(
+                next(iter(self.rankwise_adapters(adapter_name).values())).target.stored().dtype
+            )
 
     @classmethod
     def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
@@ -263,5 +265,3 @@ def _empty(module: nn.Module) -> None:
         for name, parameter in part._parameters.items():
             if parameter is not None:
                 part._parameters[name] = nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
-
-
