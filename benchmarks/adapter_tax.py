@@ -27,6 +27,7 @@ from transformers import LlamaConfig, LlamaModel
 import rankwise
 
 HIDDEN, LAYERS, BATCH, LENGTH, RANK = 576, 6, 4, 128, 16
+CONTEXTS: list = []  # entered for the life of their model; a dropped one would close itself
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -99,7 +100,9 @@ def ours(name: str) -> Callable[[nn.Module], nn.Module]:
         if kind.scheduled:
             adaptation.attach(optimizer)
         if kind.inputs:
-            adaptation.context(**{name: torch.linspace(0.2, 0.8, BATCH) for name in kind.inputs}).__enter__()
+            context = adaptation.context(**{name: torch.linspace(0.2, 0.8, BATCH) for name in kind.inputs})
+            context.__enter__()
+            CONTEXTS.append(context)
         with torch.no_grad():
             for parameter in adaptation.parameters():
                 parameter.add_(torch.randn_like(parameter), alpha=0.01)

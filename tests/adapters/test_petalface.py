@@ -34,9 +34,7 @@ class Case:
 
     def run(self, layer: nn.Module, x: Tensor | None = None) -> Tensor:
         x = self.x if x is None else x
-        if isinstance(layer, nn.MultiheadAttention):
-            return layer(x, x, x, need_weights=False)[0]
-        output = layer(x)
+        output = layer(x, x, x) if isinstance(layer, nn.MultiheadAttention) else layer(x)
         return output[0] if isinstance(output, tuple) else output
 
 
@@ -81,6 +79,12 @@ def moved(adaptation: Adaptation) -> Adaptation:
 def adapted(name: str, method: Method = METHOD) -> tuple[nn.Module, Adaptation]:
     layer = made(CASES[name])
     return layer, moved(adapt(layer, method, list(CASES[name].targets)))
+
+
+def at(quality: Tensor | float | list[float], layer: nn.Module, adaptation: Adaptation, x: Tensor) -> Tensor:
+    """The output for a quality."""
+    with adaptation.context(quality=quality):
+        return layer(x)
 
 
 def test_worked_example():
@@ -133,17 +137,15 @@ def test_a_forward_is_the_formula():
     adapter, x, a = adaptation.adapters["weight"], CASES["tokens"].x, QUALITY[:, None, None]
     up1, up2, down1, down2 = adapter.left[:, :2], adapter.left[:, 2:], adapter.right[:2], adapter.right[2:]
     low, high = F.linear(F.linear((1 - a) * x, down1), up1), F.linear(F.linear(a * x, down2), up2)
-    with adaptation.context(quality=QUALITY):
-        assert_close(layer(x), F.linear(x, layer.weight, layer.bias) + 1.3 * low + 1.3 * high)
+    expected = F.linear(x, layer.weight, layer.bias) + 1.3 * low + 1.3 * high
+    assert_close(at(QUALITY, layer, adaptation, x), expected)
 
 
 def test_a_permuted_batch_permutes_the_output():
     layer, adaptation = adapted("conv")
     order, x = torch.tensor([2, 0, 1]), CASES["conv"].x
-    with adaptation.context(quality=QUALITY):
-        expected = layer(x)[order]
-    with adaptation.context(quality=QUALITY[order]):
-        assert_close(layer(x[order]), expected)
+    expected = at(QUALITY, layer, adaptation, x)[order]
+    assert_close(at(QUALITY[order], layer, adaptation, x[order]), expected)
 
 
 @pytest.mark.parametrize(("quality", "half"), [(0.0, slice(0, 2)), (1.0, slice(2, 4))])
@@ -152,8 +154,7 @@ def test_the_ends_of_the_scale_are_the_experts(quality, half):
     adapter, other = adaptation.adapters["weight"], made(CASES["tokens"])
     lora = adapt(other, LoRA(rank=2, alpha=2 * 1.3), ["weight"]).adapters["weight"]
     lora.load_state_dict({"left": adapter.left[:, half], "right": adapter.right[half]})
-    with adaptation.context(quality=quality):
-        assert_close(layer(CASES["tokens"].x), other(CASES["tokens"].x))
+    assert_close(at(quality, layer, adaptation, CASES["tokens"].x), other(CASES["tokens"].x))
 
 
 def test_tied_experts_ignore_the_quality():
@@ -162,10 +163,7 @@ def test_tied_experts_ignore_the_quality():
     with torch.no_grad():
         adapter.left[:, 2:] = adapter.left[:, :2]
         adapter.right[2:] = adapter.right[:2]
-    outputs = []
-    for quality in (0.0, 0.5, QUALITY):
-        with adaptation.context(quality=quality):
-            outputs.append(layer(CASES["tokens"].x))
+    outputs = [at(quality, layer, adaptation, CASES["tokens"].x) for quality in (0.0, 0.5, QUALITY)]
     assert_close(outputs[0], outputs[1])
     assert_close(outputs[0], outputs[2])
 
@@ -174,21 +172,15 @@ def test_tied_experts_ignore_the_quality():
 @given(start=st.floats(-1, 1), step=st.floats(0.1, 1))
 def test_output_is_affine_in_the_quality(start, step):
     layer, adaptation = adapted("linear")
-    low, middle, high = (output_at(layer, adaptation, start + i * step) for i in range(3))
+    low, middle, high = (at(start + i * step, layer, adaptation, CASES["linear"].x) for i in range(3))
     assert_close(low + high, 2 * middle)
     assert not torch.allclose(low, high)
-
-
-def output_at(layer: nn.Module, adaptation: Adaptation, quality: float) -> Tensor:
-    with adaptation.context(quality=quality):
-        return layer(CASES["linear"].x)
 
 
 def test_gradients_are_weighed_and_do_not_reach_the_score():
     layer, adaptation = adapted("tokens")
     adapter, quality = adaptation.adapters["weight"], torch.zeros(3, requires_grad=True)
-    with adaptation.context(quality=quality):
-        layer(CASES["tokens"].x).square().sum().backward()
+    at(quality, layer, adaptation, CASES["tokens"].x).square().sum().backward()
     assert quality.grad is None
     assert not adapter.left.grad[:, 2:].any()
     assert not adapter.right.grad[2:].any()
@@ -209,24 +201,20 @@ def test_parameter_count():
     assert adapt(layer, PETALface(rank=8), ["weight"]).summary().trainable == 2 * 8 * (384 + 3 * 384)
 
 
-@pytest.mark.parametrize("shape", [(3,), (3, 1)])
-def test_quality_may_be_a_vector_or_a_column(shape):
+@pytest.mark.parametrize("quality", [QUALITY[:, None], QUALITY.tolist()], ids=["column", "list"])
+def test_quality_may_be_a_vector_a_column_or_a_list(quality):
     layer, adaptation = adapted("tokens")
-    with adaptation.context(quality=QUALITY):
-        expected = layer(CASES["tokens"].x)
-    with adaptation.context(quality=QUALITY.reshape(shape)):
-        assert torch.equal(layer(CASES["tokens"].x), expected)
-    with adaptation.context(quality=QUALITY.tolist()):
-        assert torch.equal(layer(CASES["tokens"].x), expected)
+    x = CASES["tokens"].x
+    assert torch.equal(at(quality, layer, adaptation, x), at(QUALITY, layer, adaptation, x))
 
 
 def test_a_batch_of_one_works_where_weights_are_read():
     layer, adaptation = adapted("attention")
-    x = CASES["attention"].x[:1]
-    with adaptation.context(quality=QUALITY[:1]):
-        one = CASES["attention"].run(layer, x)
-    with adaptation.context(quality=QUALITY[0].item()):
-        assert torch.equal(CASES["attention"].run(layer, x), one)
+    outputs = []
+    for quality in (QUALITY[:1], QUALITY[0].item()):
+        with adaptation.context(quality=quality):
+            outputs.append(CASES["attention"].run(layer, CASES["attention"].x[:1]))
+    assert torch.equal(*outputs)
 
 
 def test_mixed_batch_with_another_method_equals_one_by_one():
@@ -265,10 +253,10 @@ def test_a_missing_quality_is_refused(name):
 
 def test_a_quality_that_does_not_fit_the_batch_is_refused():
     layer, adaptation = adapted("tokens")
-    with adaptation.context(quality=QUALITY[:2]), pytest.raises(StateError, match="2 examples"):
-        layer(CASES["tokens"].x)
-    with adaptation.context(quality=QUALITY[:2]), pytest.raises(StateError, match="counts features"):
-        layer(CASES["tokens"].x[0, 0])
+    with pytest.raises(StateError, match="2 examples"):
+        at(QUALITY[:2], layer, adaptation, CASES["tokens"].x)
+    with pytest.raises(StateError, match="counts features"):
+        at(QUALITY[:2], layer, adaptation, CASES["tokens"].x[0, 0])
     with adaptation.context(quality=QUALITY, batch_dim=1), pytest.raises(StateError, match="counts features"):
         layer(CASES["linear"].x)
 
@@ -296,8 +284,8 @@ def test_a_weight_read_outside_its_module_has_one_value():
 
 def test_converts_exactly_for_one_quality():
     layer, adaptation = adapted("tokens")
+    expected = at(0.3, layer, adaptation, CASES["tokens"].x).detach()
     with adaptation.context(quality=0.3):
-        expected = layer(CASES["tokens"].x).detach()
         conversion = adaptation.convert(LoRA(rank=4))
     assert_close(layer(CASES["tokens"].x), expected)
     assert conversion.relative_error["weight"] < 1e-12
@@ -315,10 +303,8 @@ def test_dropout_acts_on_the_bottleneck():
 
 
 def test_starts_have_the_stated_spread_and_follow_the_seed():
-    starts = [
-        adapt(nn.Linear(200, 100), PETALface(rank=4, init_up_std=0.02), ["weight"], seed=seed).adapters["weight"]
-        for seed in (0, 0, 1)
-    ]
+    layers, method = [nn.Linear(200, 100) for _ in range(3)], PETALface(rank=4, init_up_std=0.02)
+    starts = [adapt(layers[i], method, ["weight"], seed=seed).adapters["weight"] for i, seed in enumerate((0, 0, 1))]
     assert abs(starts[0].right.std().item() - 1 / 4) < 0.01
     assert abs(starts[0].left.std().item() - 0.02) < 0.002
     assert torch.equal(starts[0].right, starts[1].right)

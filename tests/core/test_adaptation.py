@@ -8,7 +8,7 @@ from reliability.models import net, perturb, tokens
 from reliability.snapshot import same, snapshot
 from torch import nn
 
-from rankwise import LoRA, StateError, TargetError, adapt, adaptations
+from rankwise import Adaptation, LoRA, PETALface, StateError, TargetError, adapt, adaptations
 from rankwise.testing import assert_close
 
 EVERYTHING = ["embed", "fc", "conv", "attn", "rnn", "out"]
@@ -199,3 +199,21 @@ def test_the_start_depends_on_the_seed_and_the_name_alone():
     other = adapt(net(), LoRA(rank=2), targets=["out"], seed=4).adapters
     assert torch.equal(first["out"].right, second["out"].right)
     assert not torch.equal(first["out"].right, other["out"].right)
+
+
+def test_a_delta_that_depends_on_the_context_stays_merged_as_it_was():
+    def gated(model: nn.Module) -> Adaptation:
+        adaptation = adapt(model, PETALface(rank=2, dropout=0.0), targets=["fc"], name="gated")
+        perturb(adaptation.parameters())
+        return adaptation
+
+    alone, both = net(), net()
+    first, again = gated(alone), gated(both)
+    for adaptation in (first, again):
+        with adaptation.context(quality=0.3):
+            adaptation.merge()
+    second = adapt(both, LoRA(rank=2), targets=["fc"], name="plain")
+    perturb(second.parameters())
+    second.merge()
+    second.unmerge()
+    assert torch.equal(both.fc.weight, alone.fc.weight)

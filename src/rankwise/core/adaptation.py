@@ -208,6 +208,7 @@ class Adaptation:
             TargetError: if a weight is quantized.
         """
         self._require_unmerged("merge")
+        self._installed.merged_in = self._runtime.context
         report = merge.merge(self._slots, [*self._merged_names(), self.name])
         self._installed.merged = True
         return report
@@ -220,8 +221,8 @@ class Adaptation:
         """
         if not self.merged:
             raise StateError(f"adapter {self.name!r} is not merged.")
-        self._installed.merged = False
         merge.merge(self._slots, self._merged_names())
+        self._installed.merged = False
 
     def remove(self) -> None:
         """Take the adapter off the model; a merged delta stays in the weights.

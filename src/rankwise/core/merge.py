@@ -111,7 +111,7 @@ def _computed(slot: Slot, names: list[str]) -> _Merged:
             "erase most of it. Load the base in 16 or 32 bits and merge there (rankwise export does)."
         )
     base = target.stored().detach()
-    deltas = [(slot.runtime.installed[name].scale, *exact_delta(slot.adapter(name))) for name in names]
+    deltas = [(slot.runtime.installed[name].scale, *_merged_delta(slot, name)) for name in names]
     total = sum((scale * target.to_storage(delta) for scale, delta, _ in deltas), torch.zeros((), dtype=torch.float64))
     shifts = [scale * shift for scale, _, shift in deltas if shift is not None]
     if not bool(torch.isfinite(total).all()) or not all(bool(torch.isfinite(shift).all()) for shift in shifts):
@@ -129,6 +129,12 @@ def _computed(slot: Slot, names: list[str]) -> _Merged:
     norm = float(torch.linalg.vector_norm(total))
     lost = float(torch.linalg.vector_norm(written - total)) / norm if norm else 0.0
     return _Merged(slot, weight if names else None, _new_bias(target, shifts), lost)
+
+
+def _merged_delta(slot: Slot, name: str) -> tuple[Tensor, Tensor | None]:
+    """The delta that an adapter has in the context it was merged in, whatever context is entered now."""
+    with slot.runtime.entered(slot.runtime.installed[name].merged_in):
+        return exact_delta(slot.adapter(name))
 
 
 def _new_bias(target: Target, shifts: list[Tensor]) -> Tensor | None:

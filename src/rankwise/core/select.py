@@ -180,13 +180,15 @@ def _heads(model: nn.Module) -> set[int]:
 
 def _candidates(model: nn.Module) -> Iterator[Candidate]:
     read: dict[int, tuple[nn.Module, str]] = {}  # layers whose weight another module reads
+    hosts: dict[int, nn.Module] = {}  # encoder layers that read their attention's weights, by the attention
     for raw, module in model.named_modules():
         path = clean(raw)
         if SLOTS in path.split("."):
             continue
         if isinstance(module, nn.MultiheadAttention):
-            read[id(module.out_proj)] = (module, path)
+            read[id(module.out_proj)] = (hosts.get(id(module), module), path)
         if isinstance(module, nn.TransformerEncoderLayer):
+            hosts[id(module.self_attn)] = module
             read |= {id(module.linear1): (module, ""), id(module.linear2): (module, "")}
         if id(module) in read:
             host, owner = read[id(module)]
@@ -194,10 +196,10 @@ def _candidates(model: nn.Module) -> Iterator[Candidate]:
                 path, module, "weight", owner, True, lambda p=path, m=module, h=host: _read(p, m, "weight", h)
             )
             continue
-        yield from _of_module(path, module)
+        yield from _of_module(path, module, hosts.get(id(module), module))
 
 
-def _of_module(path: str, module: nn.Module) -> Iterator[Candidate]:
+def _of_module(path: str, module: nn.Module, host: nn.Module) -> Iterator[Candidate]:
     name = path or "weight"  # the model itself may be a layer
     if isinstance(module, nn.Linear):
         yield Candidate(name, module, "weight", "", True, lambda: LinearTarget(name, module))
@@ -217,7 +219,7 @@ def _of_module(path: str, module: nn.Module) -> Iterator[Candidate]:
             linear = isinstance(module, nn.MultiheadAttention)
             linear = linear or (parameter.ndim == 3 and "Experts" in type(module).__name__)
             full = f"{path}.{attr}" if path else attr
-            yield Candidate(full, module, attr, owner, linear, lambda n=full, a=attr: _read(n, module, a, module))
+            yield Candidate(full, module, attr, owner, linear, lambda n=full, a=attr: _read(n, module, a, host))
 
 
 def _read(name: str, module: nn.Module, attr: str, host: nn.Module) -> ParameterTarget:

@@ -36,6 +36,7 @@ class Installed:
         scale: its delta's weight in the sum.
         active: whether it takes part.
         merged: whether its delta is in the base weights now.
+        merged_in: the context in which it was merged, with the values that its delta had there.
         ranks: ranks given for some targets, by name suffix.
         attachment: the optimizer hooks that run its schedule, None if there are none.
         schedule: the state of the method's schedule: counters and tensors by name.
@@ -47,6 +48,7 @@ class Installed:
     scale: float = 1.0
     active: bool = True
     merged: bool = False
+    merged_in: Context | None = None
     ranks: dict[str, int] = field(default_factory=dict)
     attachment: "Attachment | None" = None
     schedule: dict[str, Tensor] = field(default_factory=dict)

@@ -51,7 +51,7 @@ class RankwiseLayer(nn.Module, BaseTunerLayer):
         self.merged_adapters: list[str] = []
         self._active_adapter: str | list[str] = []
         setattr(self, f"{prefix}adapter", nn.ModuleDict())
-        for attr, target in _targets(base_layer, name).items():
+        for attr, target in own_targets(base_layer, name).items():
             self.slots[attr] = Slot(target, self.runtime).eval()  # type: ignore[assignment]
         if not self.slots:
             raise TargetError(
@@ -246,15 +246,6 @@ class RankwiseLayer(nn.Module, BaseTunerLayer):
         """Move an adapter to where its weight is; its dtype is settled by `autocast_adapter_dtype` alone."""
         if adapter_name in self.adapters:
             self.adapters[adapter_name].to(device or next(iter(self.slots.values())).target.device)
-
-
-def _targets(module: nn.Module, name: str) -> dict[str, Target]:
-    """The weights that a module holds itself, by attribute."""
-    found: dict[str, Candidate] = {one.attr: one for one in all_candidates(module).values() if one.module is module}
-    targets = {attr: one.build() for attr, one in found.items()}
-    for attr, target in targets.items():
-        target.name = name if target.called else f"{name}.{attr}"
-    return targets
 
 
 def _restored(adapter: nn.Module, keys: object) -> None:

@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
-from zlib import crc32
 
 import torch
 from peft.tuners.tuners_utils import BaseTuner
@@ -27,8 +26,7 @@ from rankwise.core.slot import Installed
 from rankwise.integrations.peft.config import RankwiseConfig
 from rankwise.integrations.peft.layer import RankwiseLayer
 from rankwise.integrations.peft.mixed import adapter_context, names_hook
-
-SPREAD = 0.05  # standard deviation of what init_weights=False adds to a trainable tensor
+from rankwise.integrations.peft.start import empty, makes_meta_tensors, scatter
 
 
 @dataclass
@@ -59,7 +57,7 @@ class RankwiseModel(BaseTuner):
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
         """Put an adapter on the model, or change nothing."""
         self._pending: Pending | None = Pending(
-            adapter_name, _makes_meta_tensors(kwargs.get("low_cpu_mem_usage", False))
+            adapter_name, makes_meta_tensors(kwargs.get("low_cpu_mem_usage", False))
         )
         pending = self._pending
         flags = [(p, p.requires_grad) for p in self.rankwise_shared.parameters()]
@@ -201,7 +199,7 @@ class RankwiseModel(BaseTuner):
             if not config.init_weights:
                 scatter(module, f"{config.seed}/{pending.name}/{name}")
             if pending.meta:
-                _empty(module)
+                empty(module)
 
     def _undo(self, pending: Pending) -> None:
         for layer in pending.layers:
@@ -242,26 +240,3 @@ def tuner_class(method: type[Method], name: str) -> type[RankwiseModel]:
     made = type(f"{method.__name__}PeftModel", (RankwiseModel,), body)
     globals()[made.__name__] = made  # found by pickle
     return made
-
-
-def scatter(module: nn.Module, seed: str) -> None:
-    """Add normal noise to every trainable tensor, the same for the same seed."""
-    generator = torch.Generator().manual_seed(crc32(seed.encode()))
-    with torch.no_grad():
-        for parameter in module.parameters():
-            noise = torch.randn(parameter.shape, generator=generator) * SPREAD
-            parameter.add_(noise.to(parameter))
-
-
-def _makes_meta_tensors(asked: bool) -> bool:
-    """Whether PEFT wants tensors without values: it says so, or it patches every new parameter."""
-    probe = nn.Module()
-    probe.register_parameter("probe", nn.Parameter(torch.empty(0)))
-    return asked or probe._parameters["probe"].is_meta  # type: ignore[union-attr]
-
-
-def _empty(module: nn.Module) -> None:
-    for part in module.modules():
-        for name, parameter in part._parameters.items():
-            if parameter is not None:
-                part._parameters[name] = nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
