@@ -20,11 +20,10 @@ from torch import Tensor, nn
 from rankwise.core.adapter import Adapter
 from rankwise.core.errors import StateError, TargetError
 from rankwise.core.merge import merge
-from rankwise.core.select import Candidate, all_candidates
 from rankwise.core.slot import Installed, Slot
-from rankwise.core.targets import Target
 from rankwise.integrations.peft.runtime import LayerRuntime, WithDefaults
 from rankwise.integrations.peft.swap import require_one_adapter, swapped
+from rankwise.integrations.peft.wrapped import moves_bias, own_targets
 
 
 class RankwiseLayer(nn.Module, BaseTunerLayer):
@@ -180,7 +179,7 @@ class RankwiseLayer(nn.Module, BaseTunerLayer):
         if not self.supports_lora_conversion(adapter):
             raise StateError(f"{type(self.base_layer).__name__} has no single delta; use rankwise.adapt and convert().")
         (slot,) = self.slots.values()
-        return slot.target.to_storage(slot[adapter].delta())
+        return slot.target.to_storage(slot.adapter(adapter).delta())
 
     def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
         """Whether PEFT's conversion to LoRA holds everything: one matrix that is called, and no bias."""
@@ -199,7 +198,7 @@ class RankwiseLayer(nn.Module, BaseTunerLayer):
     def bias(self) -> Tensor | None:
         """The base bias with the active adapters."""
         slot = self._acting().get("weight")
-        return self.base_layer.bias if slot is None or not _moves_bias(slot) else slot.bias(self.base_layer.bias)
+        return self.base_layer.bias if slot is None or not moves_bias(slot) else slot.bias(self.base_layer.bias)
 
     def __getattr__(self, name: str) -> Any:
         """What the wrapped module has under that name, an adapted weight with its adapters."""
@@ -252,7 +251,3 @@ def _restored(adapter: nn.Module, keys: object) -> None:
     """What an adapter checks or builds again once saved tensors are in."""
     if isinstance(adapter, Adapter) and not any(tensor.is_meta for tensor in adapter.parameters()):
         adapter.restored()
-
-
-def _moves_bias(slot: Slot) -> bool:
-    return any(adapter.bias_delta() is not None for adapter in slot.values())

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a new adapter starts from when PEFT asks for something else than the method's own start.
 
-`init_weights=False` asks for a start away from the base function, `low_cpu_mem_usage` for tensors without values, because saved
-ones will take their place.
+`init_weights=False` asks for a start away from the base function, `low_cpu_mem_usage` for tensors without values,
+because saved ones will take their place.
 """
 
 from zlib import crc32
