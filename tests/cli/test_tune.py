@@ -86,6 +86,7 @@ def place(tiny_model, tiny_data, tmp_path, monkeypatch):
         (["--recipe", "nowhere.yaml"], "cannot read the recipe nowhere.yaml"),
         (["--resume", "nowhere"], "nowhere holds no recipe.yaml"),
         (["--resume", "nowhere", "--rank", "3"], "--resume goes on with a run exactly as it began"),
+        (["--resume", "nowhere", "--method", "lora"], "--resume goes on with a run exactly as it began"),
         (["--resume", "nowhere", "--dry-run"], "--resume goes on with a run exactly as it began"),
     ],
 )

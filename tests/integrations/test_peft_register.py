@@ -196,6 +196,20 @@ def test_a_second_adapter_that_fails_leaves_the_first():
     assert list(model.peft_config) == ["default"]
 
 
+def test_an_attention_that_fails_leaves_the_adapter_of_its_output_projection():
+    (kind,) = pick(["mha-out-proj"])
+    base, x = kind.model(), kind.inputs()
+    model = peft.get_peft_model(base, CONFIGS["lora"](rank=2, target_modules=["out_proj"], init_weights=False)).eval()
+    before = model(x)
+    with pytest.raises(MethodError):
+        model.add_adapter("wide", CONFIGS["lora"](rank=9, target_modules=["late", "early"]))
+    assert torch.equal(model(x), before)
+    model.add_adapter("whole", CONFIGS["lora"](rank=2, target_modules=["late", "early"], init_weights=False, seed=1))
+    assert torch.equal(model(x), before)
+    model.set_adapter("whole")
+    assert not torch.equal(model(x), before)
+
+
 def test_unmerging_restores_the_bits():
     model = wrapped("lora")
     layer = model.base_model.model.first.base_layer

@@ -27,7 +27,7 @@ from rankwise.core.method import Method, register
 from rankwise.core.targets import Target
 from rankwise.linalg.svd import wide
 
-_FLOOR = 1e-12  # smallest ||V|| to divide by: rows that are zero stay zero
+_FLOOR = 1e-12  # smallest ||W0|| that counts: rows that are zero stay zero
 
 
 @register
@@ -69,7 +69,7 @@ class DoRAAdapter(Adapter):
         magnitude: m [*batch, out].
         left: [*batch, out, r].
         right: [*batch, r, in].
-        base_norm: ||W0|| [*batch, out], computed again from the base when a checkpoint is loaded.
+        base_norm: ||W0|| [*batch, out], at least 1e-12, computed again from the base when a checkpoint is loaded.
     """
 
     reads_output = True
@@ -78,7 +78,7 @@ class DoRAAdapter(Adapter):
         super().__init__(target)
         target.require_rank(method.rank)
         self.scaling, self.dropout, self.detach_norm = method.alpha / method.rank, method.dropout, method.detach_norm
-        norm = torch.linalg.vector_norm(target.matrix(), dim=-1)
+        norm = torch.linalg.vector_norm(target.matrix(), dim=-1).clamp_min(_FLOOR)
         self.register_buffer("base_norm", norm, persistent=False)
         self.magnitude = nn.Parameter(norm.clone())
         shape = (*target.batch, method.rank, target.in_features)
@@ -132,4 +132,4 @@ class DoRAAdapter(Adapter):
             left, right, norm = left.to(dtype).mT, right.to(dtype), self.base_norm.to(dtype)
             inner = (right.to(narrow) @ self.target.matrix(narrow).mT).to(dtype)
             cross = torch.add((right @ right.mT) @ left, inner, alpha=2) * left
-            return torch.addcmul(cross.sum(-2), norm, norm).clamp_min(_FLOOR**2).sqrt()
+            return torch.addcmul(cross.sum(-2), norm, norm).clamp_min(_FLOOR**2 / 4).sqrt()  # below the start's

@@ -67,12 +67,14 @@ def tune_command(method: str) -> Callable[..., None]:
 def _run(method: str, given: dict[str, Any]) -> None:
     """Split what was given into the run's own options and the recipe's, and go."""
     own = {name: given.pop(name) for name in _RUN}
-    values = {name: value for name, value in given.items() if value is not None} | {"method": method}
-    if own["resume"] is not None and (len(values) > 1 or own["out"] or own["recipe"] or own["dry_run"]):
+    values = {name: value for name, value in given.items() if value is not None}
+    if own["resume"] is not None and (values or own["out"] or own["recipe"] or own["dry_run"]):
         raise RecipeError(
             "--resume goes on with a run exactly as it began and takes no other option; begin a new run to change one."
         )
-    recipe = TuneRecipe().updated(({} if own["recipe"] is None else read_recipe(own["recipe"])) | values)
+    recipe = TuneRecipe().updated(
+        ({} if own["recipe"] is None else read_recipe(own["recipe"])) | values | {"method": method}
+    )
     quiet()
     from rankwise.recipes.folder import free_folder  # noqa: PLC0415 - in the extra `tune`
     from rankwise.recipes.tune import dry_run, resume, tune  # noqa: PLC0415

@@ -54,11 +54,10 @@ class RankwiseLayer(nn.Module, BaseTunerLayer):
             self.slots[attr] = Slot(target, self.runtime).eval()  # type: ignore[assignment]
         if not self.slots:
             raise TargetError(
-                f"{name!r} is a {type(base_layer).__name__}, which holds no matrix and no kernel of its own to "
-                "adapt; name "
-                "the layers inside it, or leave it out of target_modules."
+                f"{name!r} is a {type(base_layer).__name__}, which holds no matrix and no kernel of its own to adapt; "
+                "name the layers inside it, or leave it out of target_modules."
             )
-        if isinstance(base_layer, nn.MultiheadAttention):
+        if isinstance(base_layer, nn.MultiheadAttention) and not isinstance(base_layer.out_proj, RankwiseLayer):
             base_layer.out_proj = RankwiseLayer(base_layer.out_proj, f"{name}.out_proj", prefix)
         first = next(iter(self.slots.values())).target
         self.in_features, self.out_features = first.in_features, first.out_features
@@ -71,8 +70,7 @@ class RankwiseLayer(nn.Module, BaseTunerLayer):
     @property
     def inner(self) -> "list[RankwiseLayer]":
         """This layer, and the one on the output projection inside an attention."""
-        projection = self.base_layer._modules.get("out_proj")
-        return [self, projection] if isinstance(projection, RankwiseLayer) else [self]
+        return [self, self.base_layer.out_proj] if isinstance(self.base_layer, nn.MultiheadAttention) else [self]
 
     def install(
         self,
@@ -83,10 +81,10 @@ class RankwiseLayer(nn.Module, BaseTunerLayer):
         *,
         scheduled: bool,
     ) -> None:
-        """Put one adapter on each weight, by attribute.
+        """Put one adapter on each weight.
 
         Args:
-            name: the adapter's name.
+            name: its name.
             adapters: the adapters by the attributes of their weights.
             installed: the method.
             defaults: values of per-example inputs where none is given.

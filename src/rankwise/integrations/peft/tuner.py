@@ -36,7 +36,7 @@ class Pending:
         name: its name.
         meta: whether its tensors are to be empty, because saved ones will take their place.
         layers: its layers so far.
-        fresh: parent, attribute and module of each layer that was wrapped for it.
+        fresh: parent, attribute and module of each module that is wrapped for it.
     """
 
     name: str
@@ -141,6 +141,9 @@ class RankwiseModel(BaseTuner):
         parameter_name: str | None = None,
     ) -> None:
         assert self._pending is not None
+        inside = target.out_proj if isinstance(target, nn.MultiheadAttention) else None
+        if inside is not None and not isinstance(inside, RankwiseLayer):
+            self._pending.fresh.append((target, "out_proj", inside))
         layer = target if isinstance(target, RankwiseLayer) else RankwiseLayer(target, current_key, self.prefix)
         if layer is not target:
             self._pending.fresh.append((parent, target_name, target))
@@ -205,9 +208,8 @@ class RankwiseModel(BaseTuner):
             layer.remove(pending.name)
             if pending.name in layer.adapters:
                 del layer.adapters[pending.name]
-        for parent, attr, _ in pending.fresh:
-            layer = getattr(parent, attr)
-            setattr(parent, attr, layer.unload_and_optionally_merge_module(False, False, None))
+        for parent, attr, module in pending.fresh:
+            setattr(parent, attr, module)
         if pending.name in self.rankwise_shared:
             del self.rankwise_shared[pending.name]
 
