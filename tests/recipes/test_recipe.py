@@ -7,7 +7,7 @@ import rankwise
 from rankwise import LoRA, MethodError
 from rankwise.core.method import Method
 from rankwise.recipes.errors import RecipeError
-from rankwise.recipes.recipe import TuneRecipe, read_recipe, recipe_text, settings, with_total_steps
+from rankwise.recipes.recipe import TuneRecipe, read_recipe, recipe_text, settings, with_total_steps, with_whole_paths
 
 
 def test_a_recipe_survives_its_file(tmp_path):
@@ -103,6 +103,15 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path, content, words):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(RecipeError, match=r"nowhere.yaml: No such file"):
         read_recipe(tmp_path / "nowhere.yaml")
+
+
+def test_local_paths_are_named_from_the_root_and_other_names_stay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("rows.jsonl", "stdlib", "smollm2"):
+        (tmp_path / name).write_text("")
+    assert with_whole_paths(TuneRecipe(data="rows.jsonl")).data == str(tmp_path / "rows.jsonl")
+    assert with_whole_paths(TuneRecipe()) == TuneRecipe()
+    assert with_whole_paths(TuneRecipe(model="a/b", data="c/d")) == TuneRecipe(model="a/b", data="c/d")
 
 
 def test_a_schedule_learns_the_number_of_steps_unless_it_is_set():

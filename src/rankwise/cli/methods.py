@@ -37,6 +37,7 @@ def methods(
         raise RecipeError(f"--layer must be OUTxIN, two positive integers such as 576x1536, got {layer!r}.")
     out, into = int(shape[1]), int(shape[2])
     listing = Table(title=f"Trainable parameters of one linear layer {out}x{into}, with each method's defaults")
+    listing.caption = "- means that the defaults do not fit a model of this one layer"
     listing.add_column("method", style="bold", no_wrap=True)
     listing.add_column("what it does")
     listing.add_column("parameters", justify="right", no_wrap=True)

@@ -12,9 +12,9 @@ from pathlib import Path
 from rankwise.recipes.errors import DataError
 from rankwise.recipes.examples import Example
 from rankwise.recipes.readers import READERS, missing_file, read_file, records
+from rankwise.recipes.recipe import STDLIB
 from rankwise.recipes.stdlib_pairs import stdlib_pairs
 
-STDLIB = "stdlib"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 

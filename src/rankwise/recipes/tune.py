@@ -33,7 +33,7 @@ from rankwise.recipes.judge import judge, outcome
 from rankwise.recipes.memory import in_words, predict
 from rankwise.recipes.plot import plot_loss
 from rankwise.recipes.progress import Interruption, StepLog, progress_bar
-from rankwise.recipes.recipe import TuneRecipe, read_recipe, recipe_text
+from rankwise.recipes.recipe import TuneRecipe, read_recipe, recipe_text, with_whole_paths
 from rankwise.recipes.report import Outcome
 from rankwise.recipes.trainer import AdapterTrainer, training_arguments
 
@@ -70,6 +70,7 @@ def tune(recipe: TuneRecipe, out: Path, console: Console) -> Outcome:
     Raises:
         RankwiseError: for a mistake in recipe, data or model, an output that cannot be written, or Ctrl-C.
     """
+    recipe = with_whole_paths(recipe)
     new_folder(out)
     try:
         job = load_job(recipe, read_data(recipe.data), console)
