@@ -28,6 +28,11 @@ import rankwise
 
 HIDDEN, LAYERS, BATCH, LENGTH, RANK = 576, 6, 4, 128, 16
 CONTEXTS: list = []  # entered for the life of their model; a dropped one would close itself
+FIELDS = {  # the same rank, spelled in the fields of these methods
+    "hydra": {"rank_parallel": RANK // 2, "rank_sequential": RANK // 2},
+    "increlora": {"rank": RANK // 2, "target_rank": RANK},
+    "mos": {"rank": 7},  # the most that its banks hold on six layers
+}
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -53,10 +58,10 @@ def llama() -> nn.Module:
     return LlamaModel(config).requires_grad_(False).train()
 
 
-def step(model: nn.Module, x: Tensor) -> None:
+def step(model: nn.Module, x: Tensor, parameters: list[nn.Parameter]) -> None:
     """One forward and backward pass; gradients are dropped."""
     model(inputs_embeds=x, use_cache=False).last_hidden_state.square().mean().backward()
-    for parameter in model.parameters():
+    for parameter in parameters:
         parameter.grad = None
     x.grad = None
 
@@ -66,14 +71,15 @@ def cost(adapted: Callable[[nn.Module], nn.Module], rounds: int) -> Cost:
     gc.collect()
     x = torch.randn(BATCH, LENGTH, HIDDEN, generator=torch.Generator().manual_seed(1)).requires_grad_()
     models = {"frozen": llama(), "adapted": adapted(llama())}
+    trained = {name: [p for p in model.parameters() if p.requires_grad] for name, model in models.items()}
     for _ in range(3):
-        for model in models.values():
-            step(model, x)
+        for name, model in models.items():
+            step(model, x, trained[name])
     seconds: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(rounds):
         for name, model in models.items():
             start = time.perf_counter()
-            step(model, x)
+            step(model, x, trained[name])
             seconds[name].append(time.perf_counter() - start)
     ratios = [b / a for a, b in zip(seconds["frozen"], seconds["adapted"], strict=True)]
     peaks = {name: _peak(model, x) for name, model in models.items()}
@@ -94,7 +100,7 @@ def ours(name: str) -> Callable[[nn.Module], nn.Module]:
 
     def put(model: nn.Module) -> nn.Module:
         kind = rankwise.methods()[name]
-        fields = {"rank": RANK} if "rank" in kind().to_dict() else {}
+        fields = FIELDS.get(name, {"rank": RANK} if "rank" in kind().to_dict() else {})
         adaptation = rankwise.adapt(model, kind.from_fields(fields), targets=PROJECTIONS)
         optimizer = torch.optim.SGD(adaptation.parameters(), lr=1e-3)
         if kind.scheduled:
@@ -157,7 +163,7 @@ def _peak(model: nn.Module, x: Tensor) -> int:
     """Peak bytes of tensors in one step, the model's own included."""
     own = sum(p.numel() * p.element_size() for p in model.parameters())
     with _Live() as live:
-        step(model, x)
+        step(model, x, [p for p in model.parameters() if p.requires_grad])
     return own + live.peak
 
 
