@@ -35,6 +35,12 @@ def fused(x: Tensor, left: Tensor, right: Tensor) -> Tensor:
     return add_low_rank(F.linear(x, WEIGHT.to(x.dtype)), x, left, right, inplace=True)
 
 
+def fused_with_layer(x: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """The same, with the frozen layer's part of the gradient by x taken in the same step."""
+    weight = WEIGHT.to(x.dtype)
+    return add_low_rank(F.linear(x, weight), x, left, right, inplace=True, weight=weight)
+
+
 def dense(x: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """The same by the dense weight."""
     return x @ (WEIGHT.to(x.dtype) + left @ right).mT
@@ -86,10 +92,11 @@ def test_any_sizes_and_a_shared_input(lead, out, inside, k, shared):
 
 
 @pytest.mark.parametrize("shape", [(IN,), (3, IN), (2, 2, IN)])
-def test_first_and_second_derivatives_by_differences(shape):
+@pytest.mark.parametrize("function", [fused, fused_with_layer])
+def test_first_and_second_derivatives_by_differences(shape, function):
     inputs = draw(*shape, grad=True), *factors()
-    assert torch.autograd.gradcheck(fused, inputs)
-    assert torch.autograd.gradgradcheck(fused, inputs)
+    assert torch.autograd.gradcheck(function, inputs)
+    assert torch.autograd.gradgradcheck(function, inputs)
 
 
 def test_the_base_has_its_own_derivatives():
@@ -104,9 +111,10 @@ def test_the_base_has_its_own_derivatives():
 @pytest.mark.parametrize(
     "needed", [(True, False, False), (False, True, False), (False, False, True), (False, True, True)]
 )
-def test_only_the_gradients_that_are_wanted(needed):
+@pytest.mark.parametrize("function", [fused, fused_with_layer])
+def test_only_the_gradients_that_are_wanted(needed, function):
     inputs = [t.detach().requires_grad_(n) for t, n in zip((draw(3, IN), *factors()), needed, strict=True)]
-    actual = gradients(fused, *inputs)
+    actual = gradients(function, *inputs)
     assert [gradient is not None for gradient in actual] == list(needed)
     agree(actual, gradients(dense, *inputs))
 
@@ -128,6 +136,13 @@ def test_a_base_that_a_user_trains_is_never_overwritten():
     add_low_rank(base, x, left, right, inplace=True).sum().backward()
     assert torch.equal(base.detach(), kept)
     assert_close(base.grad, torch.ones_like(kept))
+
+
+def test_the_layers_own_graph_is_dropped_with_its_memory():
+    inputs = draw(2, 3, IN, grad=True), *factors()
+    assert fused(*inputs).grad_fn.next_functions[0][0] is not None
+    assert fused_with_layer(*inputs).grad_fn.next_functions[0][0] is None
+    agree(gradients(fused_with_layer, *inputs), gradients(dense, *inputs))
 
 
 def test_inputs_and_bases_that_are_not_contiguous():
@@ -155,7 +170,8 @@ def test_computes_in_the_dtype_of_the_base_and_gives_gradients_in_that_of_the_fa
     assert_close(left.grad, (torch.ones(OUT, 6) @ x.float() @ right.detach().mT), low)
 
 
-def test_under_autocast():
+@pytest.mark.parametrize("fused", [fused, fused_with_layer])
+def test_under_autocast(fused):
     x = draw(6, IN, dtype=torch.float32, grad=True)
     inputs = x, *factors(torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -197,7 +213,8 @@ def test_functorch_transforms():
 
 
 @pytest.mark.parametrize("use_reentrant", [True, False])
-def test_activation_checkpointing(use_reentrant):
+@pytest.mark.parametrize("fused", [fused, fused_with_layer])
+def test_activation_checkpointing(use_reentrant, fused):
     def function(x, left, right):
         return checkpoint(lambda *args: torch.tanh(fused(*args)), x, left, right, use_reentrant=use_reentrant)
 

@@ -88,10 +88,10 @@ class CPLoRAAdapter(Factored):
             right = (right[..., :, None] * side.mT[..., None, :]).flatten(-2)
         return self.scaling * self.out, right
 
-    def add(self, x: Tensor, base: Tensor, scale: float = 1.0, *, inplace: bool = False) -> Tensor:
+    def add(self, x: Tensor, base: Tensor, scale: float = 1.0, *, inplace: bool = False, own: bool = False) -> Tensor:
         """Base plus scale * the update's output, by one small convolution for each side of the kernel."""
         if len(self.lengths) == 1:
-            return super().add(x, base, scale, inplace=inplace)
+            return super().add(x, base, scale, inplace=inplace, own=own)
         target = cast(ConvTarget, self.target)  # nothing else has kernel sides
         first, *rest = self.sides.to(base.dtype).split(self.lengths)
         sides = [rest.pop(0) if length > 1 else None for length in self.kernel]

@@ -54,7 +54,7 @@ class Diagonal(Factored):
         """(left diag(d), right)."""
         return self.left * self.diagonal()[..., None, :], self.right
 
-    def add(self, x: Tensor, base: Tensor, scale: float = 1.0, *, inplace: bool = False) -> Tensor:
+    def add(self, x: Tensor, base: Tensor, scale: float = 1.0, *, inplace: bool = False, own: bool = False) -> Tensor:
         """Base plus scale * left (d * (right x)).
 
         With d between the two products the backward pass needs neither the layer's input nor a gradient of the shape of

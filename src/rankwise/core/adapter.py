@@ -124,16 +124,24 @@ class Factored(Adapter):
         """Base plus left (right x), without the dense delta."""
         return self.add(x, base)
 
-    def add(self, x: Tensor, base: Tensor, scale: float = 1.0, *, inplace: bool = False) -> Tensor:
-        """Base plus scale * left (right x); may overwrite `base` if `inplace`."""
+    def add(self, x: Tensor, base: Tensor, scale: float = 1.0, *, inplace: bool = False, own: bool = False) -> Tensor:
+        """Base plus scale * left (right x).
+
+        Args:
+            x: the layer's input.
+            base: what is added to.
+            scale: of the product and the bias delta.
+            inplace: whether `base` may be overwritten.
+            own: whether `base` is nothing but the layer's own output for `x`.
+        """
         left, right = self.factors()
-        output = self.add_product(x, base, left if scale == 1.0 else left * scale, right, inplace)
+        output = self.add_product(x, base, left if scale == 1.0 else left * scale, right, inplace, own)
         bias = self.bias_delta()
         return output if bias is None else output + scale * self.target.by_channel(bias, output)
 
-    def add_product(self, x: Tensor, base: Tensor, left: Tensor, right: Tensor, inplace: bool) -> Tensor:
+    def add_product(self, x: Tensor, base: Tensor, left: Tensor, right: Tensor, inplace: bool, own: bool) -> Tensor:
         """Base plus left (right x) for factors that hold every scaling already."""
-        return self.target.add_product(base, x, left, right, self.dropout if self.training else 0.0, inplace)
+        return self.target.add_product(base, x, left, right, self.dropout if self.training else 0.0, inplace, own)
 
 
 def kaiming_uniform(shape: tuple[int, ...], fan_in: int, generator: torch.Generator) -> Float[Tensor, "..."]:

@@ -26,6 +26,7 @@ def add_low_rank(
     right: Float[Tensor, "k in"],
     *,
     inplace: bool = False,
+    weight: Float[Tensor, "out in"] | None = None,
 ) -> Float[Tensor, "*tokens out"]:
     """Base plus the output of the product left @ right.
 
@@ -35,6 +36,8 @@ def add_low_rank(
         left: left factor.
         right: right factor.
         inplace: whether `base` may be overwritten.
+        weight: the frozen W of a plain linear layer if `base` is its output W x + b; its part of the gradient by x is
+            then taken here too, in one tensor.
 
     Returns:
         base + x right^T left^T, in the dtype of `base`.
@@ -43,7 +46,9 @@ def add_low_rank(
         x, left, right = x.to(base.dtype), left.to(base.dtype), right.to(base.dtype)
     if not inplace or not _writable(base) or needs_plain_formula(base, x, left, right):
         return base + F.linear(F.linear(x, right), left)
-    return _AddLowRank.apply(base, x, left, right)
+    if weight is None or not weight.dtype == x.dtype == base.dtype or needs_plain_formula(weight):
+        return _AddLowRank.apply(base, x, left, right, None)
+    return _AddLowRank.apply(base.detach(), x, left, right, weight)
 
 
 def needs_plain_formula(*tensors: Tensor) -> bool:
@@ -61,18 +66,18 @@ def without_autocast(tensor: Tensor) -> AbstractContextManager:
 
 class _AddLowRank(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, base: Tensor, x: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    def forward(ctx: Any, base: Tensor, x: Tensor, left: Tensor, right: Tensor, weight: Tensor | None) -> Tensor:
         with without_autocast(base):
             bottleneck = F.linear(x.reshape(-1, x.shape[-1]), right)
             base.view(-1, base.shape[-1]).addmm_(bottleneck, left.t())
         ctx.mark_dirty(base)
-        ctx.save_for_backward(x, bottleneck, left, right)
+        ctx.save_for_backward(x, bottleneck, left, right, weight)
         return base
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, bottleneck, left, right = ctx.saved_tensors
-        needs_x, needs_left, needs_right = ctx.needs_input_grad[1:]
+        x, bottleneck, left, right, weight = ctx.saved_tensors
+        needs_x, needs_left, needs_right = ctx.needs_input_grad[1:4]
         with without_autocast(grad):
             flat, tokens = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, x.shape[-1])
             if torch.is_grad_enabled():  # double backward: the bottleneck must be a function of x and right
@@ -80,9 +85,18 @@ class _AddLowRank(torch.autograd.Function):
             inner = flat @ left
             grad_left = flat.t() @ bottleneck if needs_left else None
             grad_right = (tokens.t() @ inner).t() if needs_right else None
-            # A product of x's own shape, not a view: autograd adds the other gradients of x into it in place.
-            grad_x = inner.view(*x.shape[:-1], len(right)) @ right if needs_x else None
-        return grad, grad_x, grad_left, grad_right
+            grad_x = _gradient_of_input(grad, inner, right, weight) if needs_x else None
+        return grad if weight is None else None, grad_x, grad_left, grad_right, None
+
+
+def _gradient_of_input(grad: Tensor, inner: Tensor, right: Tensor, weight: Tensor | None) -> Tensor:
+    """(left right)^T grad, with W^T grad if W is given; products of x's own shape, so that autograd may add in place."""
+    inner = inner.view(*grad.shape[:-1], len(right))
+    if weight is None:
+        return inner @ right
+    both = grad @ weight
+    both.view(-1, both.shape[-1]).addmm_(inner.view(-1, len(right)), right)
+    return both
 
 
 def _writable(base: Tensor) -> bool:

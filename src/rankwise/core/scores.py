@@ -90,16 +90,16 @@ class Scored(Factored):
             return delta
         return _DenseScore.apply(delta, self._opened(), self)
 
-    def add_product(self, x: Tensor, base: Tensor, left: Tensor, right: Tensor, inplace: bool) -> Tensor:
+    def add_product(self, x: Tensor, base: Tensor, left: Tensor, right: Tensor, inplace: bool, own: bool) -> Tensor:
         """Base plus left (right x); scored here where the layer is called."""
         if not self._measures():
-            return super().add_product(x, base, left, right, inplace)
+            return super().add_product(x, base, left, right, inplace, own)
         dropout = self.dropout
         if x.is_floating_point() and dropout:
             x, dropout = F.dropout(x, dropout), 0.0
         if torch.compiler.is_compiling() and not isinstance(self.target, LinearTarget):
             return self._add_dense(x, base, left @ right, dropout)
-        output = self.target.add_product(base, x, left, right, dropout, inplace)
+        output = self.target.add_product(base, x, left, right, dropout, inplace, own)
         return _ProductScore.apply(output, x.detach(), left.detach(), right.detach(), self._opened(), self)
 
     def product_score(self, grad: Tensor, x: Tensor, left: Tensor, right: Tensor) -> Float[Tensor, "*batch"]:

@@ -193,7 +193,7 @@ class Slot(nn.ModuleDict):
         output = base
         for adapter, scale in chosen:
             if isinstance(adapter, Factored) and _adds_product(adapter):
-                output = adapter.add(x, output, scale, inplace=fresh or output is not base)
+                output = adapter.add(x, output, scale, inplace=fresh or output is not base, own=output is base)
             else:
                 output = output + scale * (adapter(x, base.clone()) - base)
         return output
