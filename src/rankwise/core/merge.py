@@ -7,6 +7,7 @@ The weight as it was is kept until the adapter is unmerged or removed, so unmerg
 is written before every new weight is computed and found finite.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -110,25 +111,37 @@ def _computed(slot: Slot, names: list[str]) -> _Merged:
             f"{target.name!r} is quantized ({type(target.parameter()).__name__}); writing a small update into it would "
             "erase most of it. Load the base in 16 or 32 bits and merge there (rankwise export does)."
         )
+    if not names:
+        return _Merged(slot, None, target.bias(), 0.0)
     base = target.stored().detach()
     deltas = [(slot.runtime.installed[name].scale, *_merged_delta(slot, name)) for name in names]
-    total = sum((scale * target.to_storage(delta) for scale, delta, _ in deltas), torch.zeros((), dtype=torch.float64))
+    total = _sum([(scale, target.to_storage(delta)) for scale, delta, _ in deltas])
     shifts = [scale * shift for scale, _, shift in deltas if shift is not None]
-    if not bool(torch.isfinite(total).all()) or not all(bool(torch.isfinite(shift).all()) for shift in shifts):
+    norm = float(torch.linalg.vector_norm(total))
+    if not _is_finite(norm, total) or not all(bool(torch.isfinite(shift).all()) for shift in shifts):
         raise StateError(
             f"the delta of {target.name!r} from adapter {listed(names)} holds NaN or infinite entries; nothing was "
             "merged. The adapter is broken: train it again or load an earlier checkpoint."
         )
-    weight = (base.double() + total).to(base.dtype)
-    if not bool(torch.isfinite(weight).all()):
+    exact = torch.add(total, base)
+    weight = exact.to(base.dtype, copy=True)
+    rounding = float(torch.linalg.vector_norm(exact.sub_(weight)))
+    if not _is_finite(rounding, weight):
         raise StateError(
             f"the merged weight of {target.name!r} does not fit into {base.dtype}; nothing was merged. "
             "Use a wider dtype."
         )
-    written = weight.double() - base.double()
-    norm = float(torch.linalg.vector_norm(total))
-    lost = float(torch.linalg.vector_norm(written - total)) / norm if norm else 0.0
-    return _Merged(slot, weight if names else None, _new_bias(target, shifts), lost)
+    return _Merged(slot, weight, _new_bias(target, shifts), rounding / norm if norm else 0.0)
+
+
+def _sum(deltas: list[tuple[float, Tensor]]) -> Tensor:
+    scaled = [delta if scale == 1.0 else scale * delta for scale, delta in deltas]
+    return scaled[0] if len(scaled) == 1 else torch.stack(scaled).sum(0)
+
+
+def _is_finite(norm: float, tensor: Tensor) -> bool:
+    """Whether all entries are; a finite norm says so without another look at them, an overflowing one does not."""
+    return math.isfinite(norm) or bool(torch.isfinite(tensor).all())
 
 
 def _merged_delta(slot: Slot, name: str) -> tuple[Tensor, Tensor | None]:
@@ -156,7 +169,10 @@ def _write(one: _Merged) -> None:
         target.write(weight, bias)
         target.original = target.original_bias = None
         return
-    if target.original is None:
-        target.original = weight.clone()
-        target.original_bias = None if bias is None else bias.detach().clone()
+    if target.original is not None:
+        target.write(one.weight, one.bias)
+        return
+    previous, previous_bias = weight.clone(), None if bias is None else bias.detach().clone()
     target.write(one.weight, one.bias)
+    # The new weight's memory holds the old one from now on: a merge keeps one copy of the weights, not two.
+    target.original, target.original_bias = one.weight.copy_(previous), previous_bias
