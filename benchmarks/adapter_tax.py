@@ -31,6 +31,7 @@ CONTEXTS: list = []  # entered for the life of their model; a dropped one would 
 FIELDS = {  # the same rank, spelled in the fields of these methods
     "hydra": {"rank_parallel": RANK // 2, "rank_sequential": RANK // 2},
     "increlora": {"rank": RANK // 2, "target_rank": RANK},
+    "petalface": {"rank": RANK // 2},
     "mos": {"rank": 7},  # the most that its banks hold on six layers
 }
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
