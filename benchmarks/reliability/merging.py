@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from rankwise import Adaptation, Method, adapt
+from rankwise import Adaptation, Hydra, Method, adapt
 from rankwise.core.merge import exact_delta
 from reliability.models import net, perturb, tokens
 
@@ -71,7 +71,10 @@ def disabled_differs(method: Method) -> bool:
 
 
 def _perturbed(model: nn.Module, method: Method, scale: float) -> Adaptation:
-    adaptation = adapt(model, method, targets=["embed", "fc", "conv", "attn", "rnn", "out"])
+    targets = ["embed", "fc", "conv", "attn", "rnn", "out"]
+    if isinstance(method, Hydra):  # its sequential head cannot be on the convolution in groups
+        targets.remove("conv")
+    adaptation = adapt(model, method, targets=targets)
     model.eval()
     perturb(adaptation.parameters(), scale)
     return adaptation

@@ -116,8 +116,10 @@ class Factored(Adapter):
         """The left and the right factor; every scaling belongs into one of them."""
 
     def delta(self) -> Float[Tensor, "..."]:
-        """Left @ right in the target's canonical shape."""
+        """Left @ right in the target's canonical shape; computed in the wider dtype where a cast left them different."""
         left, right = self.factors()
+        dtype = torch.promote_types(left.dtype, right.dtype)
+        left, right = left.to(dtype), right.to(dtype)
         return (left @ right).reshape(self.target.shape)
 
     def forward(self, x: Tensor, base: Tensor) -> Tensor:
