@@ -6,7 +6,8 @@ from rankwise import LoRA
 from rankwise.cli import main
 from rankwise.cli.docs import attribute_texts, first_paragraph
 from rankwise.cli.methods import parameters
-from rankwise.testing.kinds import KINDS
+from rankwise.testing.grid import EMPTY
+from rankwise.testing.table import contract_table
 
 
 def test_every_method_is_listed_with_its_formula(capsys, monkeypatch):
@@ -30,12 +31,12 @@ def test_a_layer_is_two_positive_numbers(layer, capsys):
     assert f"--layer must be OUTxIN, two positive integers such as 576x1536, got '{layer}'" in capsys.readouterr().err
 
 
-def test_the_feature_table_counts_and_names_what_is_refused(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
+def test_the_feature_table_names_the_reason_of_every_hole(capsys):
     assert main(["methods", "--table"]) == 0
     said = capsys.readouterr().out
-    assert f"features on {len(KINDS)} kinds of layer" in said
-    assert "merge: torchao-int8, bnb-4bit" in said
+    assert contract_table() in said
+    holes = said.partition("Empty cells\n")[2]
+    assert all(one.reason in holes for one in EMPTY)
 
 
 def test_texts_come_from_the_docstring():

@@ -113,7 +113,7 @@ class DoRAAdapter(Adapter):
     def _output(self, x: Tensor, base: Tensor) -> Tensor:
         left = self.scaling * self.left
         dropout = self.dropout if self.training else 0.0
-        added = self.target.add_product(base, x, left, self.right, dropout, inplace=True, own=True)
+        added = self.target.add_product(base, x, (left, self.right), dropout, inplace=True, own=True)
         return self.target.rescaled(x, added, self._change(left))
 
     def _change(self, left: Float[Tensor, "*batch out r"]) -> Float[Tensor, "*batch out"]:

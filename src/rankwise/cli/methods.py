@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`rankwise methods`: what there is, what it does and what it costs."""
 
-import itertools
 import re
 from typing import Annotated
 
@@ -17,8 +16,7 @@ from rankwise.cli.terminal import output
 from rankwise.core.errors import MethodError, TargetError
 from rankwise.core.method import Method
 from rankwise.recipes.errors import RecipeError
-from rankwise.testing.grid import FEATURES, reason
-from rankwise.testing.kinds import KINDS
+from rankwise.testing.table import contract_table
 
 
 @reported
@@ -30,7 +28,7 @@ def methods(
 ) -> None:
     """List the methods with their formula and, on their defaults, the trainable parameters of one layer."""
     if table:
-        output().print(contract_table())
+        output().print(Text(contract_table()), soft_wrap=True)
         return
     shape = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", layer)
     if shape is None:
@@ -44,24 +42,6 @@ def methods(
     for name, kind in rankwise.methods().items():
         listing.add_row(name, Text(first_paragraph(kind)), parameters(kind, out, into))
     output().print(listing)
-
-
-def contract_table() -> Table:
-    """For each method, how many pairs of a feature and a kind of layer work, and which are refused."""
-    listing = Table(title=f"{len(FEATURES)} features on {len(KINDS)} kinds of layer; the tests check every pair")
-    listing.add_column("method", style="bold", no_wrap=True)
-    listing.add_column("work", justify="right")
-    listing.add_column("refused with a reason")
-    for name in rankwise.methods():
-        empty: dict[str, list[str]] = {}
-        for feature, kind in itertools.product(FEATURES, KINDS):
-            if reason(name, kind.name, feature) is not None:
-                empty.setdefault(feature, []).append(kind.name)
-        works = len(FEATURES) * len(KINDS) - sum(map(len, empty.values()))
-        listing.add_row(
-            name, str(works), "\n".join(f"{feature}: {', '.join(kinds)}" for feature, kinds in empty.items())
-        )
-    return listing
 
 
 def parameters(kind: type[Method], out: int, into: int) -> str:

@@ -116,7 +116,7 @@ class Factored(Adapter):
         """The left and the right factor; every scaling belongs into one of them."""
 
     def delta(self) -> Float[Tensor, "..."]:
-        """Left @ right in the target's canonical shape; computed in the wider dtype where a cast left them different."""
+        """Left @ right in the target's canonical shape, in the wider dtype where a cast has set them apart."""
         left, right = self.factors()
         dtype = torch.promote_types(left.dtype, right.dtype)
         left, right = left.to(dtype), right.to(dtype)
@@ -143,7 +143,8 @@ class Factored(Adapter):
 
     def add_product(self, x: Tensor, base: Tensor, left: Tensor, right: Tensor, inplace: bool, own: bool) -> Tensor:
         """Base plus left (right x) for factors that hold every scaling already."""
-        return self.target.add_product(base, x, left, right, self.dropout if self.training else 0.0, inplace, own)
+        dropout = self.dropout if self.training else 0.0
+        return self.target.add_product(base, x, (left, right), dropout, inplace, own)
 
 
 def kaiming_uniform(shape: tuple[int, ...], fan_in: int, generator: torch.Generator) -> Float[Tensor, "..."]:

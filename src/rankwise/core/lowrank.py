@@ -90,7 +90,7 @@ class _AddLowRank(torch.autograd.Function):
 
 
 def _gradient_of_input(grad: Tensor, inner: Tensor, right: Tensor, weight: Tensor | None) -> Tensor:
-    """(left right)^T grad, with W^T grad if W is given; products of x's own shape, so that autograd may add in place."""
+    """(left right)^T grad, and W^T grad if W is given; of x's own shape and no view, so that autograd adds in place."""
     inner = inner.view(*grad.shape[:-1], len(right))
     if weight is None:
         return inner @ right

@@ -99,7 +99,7 @@ class Scored(Factored):
             x, dropout = F.dropout(x, dropout), 0.0
         if torch.compiler.is_compiling() and not isinstance(self.target, LinearTarget):
             return self._add_dense(x, base, left @ right, dropout)
-        output = self.target.add_product(base, x, left, right, dropout, inplace, own)
+        output = self.target.add_product(base, x, (left, right), dropout, inplace, own)
         return _ProductScore.apply(output, x.detach(), left.detach(), right.detach(), self._opened(), self)
 
     def product_score(self, grad: Tensor, x: Tensor, left: Tensor, right: Tensor) -> Float[Tensor, "*batch"]:

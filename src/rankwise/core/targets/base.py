@@ -167,19 +167,19 @@ class Target(ABC):
         """Apply the left factor to what `down` gave."""
 
     def add_product(
-        self, base: Tensor, x: Tensor, left: Tensor, right: Tensor, dropout: float, inplace: bool, own: bool
+        self, base: Tensor, x: Tensor, factors: tuple[Tensor, Tensor], dropout: float, inplace: bool, own: bool
     ) -> Tensor:
         """`base` plus the output of the product left @ right for input `x`.
 
         Args:
             base: what the product is added to.
             x: the layer's input.
-            left: [out, k].
-            right: [k, in].
+            factors: left [out, k] and right [k, in].
             dropout: probability of zeroing entries of `x`, for the product alone.
             inplace: whether `base` may be overwritten.
             own: whether `base` is nothing but the layer's own output for `x`.
         """
+        left, right = factors
         return base + self.up(self.down(x, right.to(base.dtype), base, dropout), left.to(base.dtype))
 
     def weighed(

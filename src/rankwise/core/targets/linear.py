@@ -54,16 +54,16 @@ class LinearTarget(Target):
         return F.linear(bottleneck, left)
 
     def add_product(
-        self, base: Tensor, x: Tensor, left: Tensor, right: Tensor, dropout: float, inplace: bool, own: bool
+        self, base: Tensor, x: Tensor, factors: tuple[Tensor, Tensor], dropout: float, inplace: bool, own: bool
     ) -> Tensor:
         """Base plus left (right x), accumulated into `base` where that is allowed."""
         if dropout:
-            return add_low_rank(base, F.dropout(x, dropout), left, right, inplace=inplace)
+            return add_low_rank(base, F.dropout(x, dropout), *factors, inplace=inplace)
         frozen = self._frozen() if own else None
-        return add_low_rank(base, x, left, right, inplace=inplace, weight=frozen)
+        return add_low_rank(base, x, *factors, inplace=inplace, weight=frozen)
 
     def _frozen(self) -> Tensor | None:
-        """The weight if the layer is a plain `nn.Linear` that is not trained, so that x -> W x is all of its gradient."""
+        """The weight of a plain `nn.Linear` that is not trained, whose gradient by x is W^T alone; None otherwise."""
         kind = getattr(type(self.module), "_rankwise_origin", (type(self.module),))[0]
         parameters = self.module._parameters
         if kind is not nn.Linear or any(p is not None and p.requires_grad for p in parameters.values()):
