@@ -138,6 +138,24 @@ def test_a_base_that_a_user_trains_is_never_overwritten():
     assert_close(base.grad, torch.ones_like(kept))
 
 
+@pytest.mark.parametrize("needs_input", [True, False])
+def test_a_view_that_a_custom_function_gave_back(needs_input):
+    class Viewed(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return F.linear(x, WEIGHT).view(x.shape[0], OUT)
+
+        @staticmethod
+        def backward(ctx, grad):
+            return grad @ WEIGHT
+
+    def function(x, left, right):
+        return add_low_rank(Viewed.apply(x), x, left, right, inplace=True)
+
+    inputs = draw(3, IN, grad=needs_input), *factors()
+    agree(gradients(function, *inputs), gradients(dense, *inputs))
+
+
 def test_the_layers_own_graph_is_dropped_with_its_memory():
     inputs = draw(2, 3, IN, grad=True), *factors()
     assert fused(*inputs).grad_fn.next_functions[0][0] is not None

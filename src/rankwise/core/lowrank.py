@@ -44,11 +44,13 @@ def add_low_rank(
     """
     if not base.dtype == x.dtype == left.dtype == right.dtype:
         x, left, right = x.to(base.dtype), left.to(base.dtype), right.to(base.dtype)
-    if not inplace or not _writable(base) or needs_plain_formula(base, x, left, right):
+    if not inplace or needs_plain_formula(base, x, left, right) or not _writable(base):
         return base + F.linear(F.linear(x, right), left)
     if weight is None or not weight.dtype == x.dtype == base.dtype or needs_plain_formula(weight):
-        return _AddLowRank.apply(base, x, left, right, None)
-    return _AddLowRank.apply(base.detach(), x, left, right, weight)
+        weight = None
+    if weight is not None or not base.requires_grad:  # no history to keep, or none that autograd would let us overwrite
+        base = base.detach()
+    return _AddLowRank.apply(base, x, left, right, weight)
 
 
 def needs_plain_formula(*tensors: Tensor) -> bool:
@@ -100,5 +102,10 @@ def _gradient_of_input(grad: Tensor, inner: Tensor, right: Tensor, weight: Tenso
 
 
 def _writable(base: Tensor) -> bool:
-    """Whether autograd lets `base` be overwritten, and its memory holds token after token."""
-    return base.is_contiguous() and not (base.is_leaf and base.requires_grad)
+    """Whether autograd lets `base` be overwritten, and its memory holds token after token.
+
+    A leaf that is trained cannot be, nor a view that a custom function gave back (bitsandbytes' 8-bit product does).
+    """
+    if not base.is_contiguous() or (base.is_leaf and base.requires_grad):
+        return False
+    return not (base._is_view() and isinstance(base.grad_fn, torch.autograd.function.BackwardCFunction))
