@@ -50,6 +50,23 @@ FIELDS: dict[str, Callable[[int, str], dict[str, object]]] = {
     "mos": lambda rank, model: {"rank": rank, "equivalent_rank": rank, "private_rank": rank - 1},
 }
 
+# Scales with which three steps at PEFT's rate of 0.5, on inputs up to 57 600, neither diverge nor switch every ReLU off.
+GENTLE: dict[tuple[str, str], dict[str, object]] = {
+    ("cplora", "Conv2d"): {"alpha": 0.1},
+    ("cplora", "Conv2dGroups2"): {"alpha": 0.01},
+    ("cplora", "EmbConv1D emb"): {"alpha": 200.0},
+    ("dora", "EmbConv1D emb"): {"alpha": 200.0},
+    ("hydra", "Conv2dGroups2"): {"scale": 0.01},
+    ("hydra", "EmbConv1D emb"): {"scale": 30.0},
+    ("hydra", "EmbConv1D emb+conv1d+lin0"): {"scale": 4.0},
+    ("loldu", "Conv2d"): {"alpha": 0.1},
+    ("loldu", "Conv2dGroups2"): {"alpha": 0.01},
+    ("loldu", "MLP"): {"alpha": 0.1},
+    ("loldu", "MLP2"): {"alpha": 0.1},
+    ("petalface", "Conv2dGroups2"): {"scale": 0.01},
+    ("petalface", "EmbConv1D emb"): {"scale": 30.0},
+}
+
 # Fields for the tests that use a config's defaults, on one layer of 256 x 256.
 DEFAULTS: dict[str, dict[str, object]] = {
     "mos": {"rank": 2},  # it shares vectors between layers, and one layer has none to share
@@ -89,12 +106,13 @@ NO_TEST_ON: dict[tuple[str, str], str] = {
 }
 
 
-def settings(method: type[Method], rank: int, model: str) -> dict[str, object]:
+def settings(method: type[Method], rank: int, model: str, modules: str = "") -> dict[str, object]:
     """The fields of a method's config on a small model."""
     name = method.__name__.lower()
     names = {spec.name: spec.default for spec in fields(method)}
     values = dict(method.tiny) | ({"rank": rank} if isinstance(names.get("rank"), int) else {})
     values |= FIELDS[name](rank, model) if name in FIELDS else {}
+    values |= GENTLE.get((name, model), GENTLE.get((name, f"{model} {modules}"), {}))
     plain = {CONFIGS[name].renamed[key]: value for key, value in values.items()}
     plain |= {"scheduled": False} if method.scheduled else {}
     return plain | {f"default_{name}": 0.5 for name in method.inputs}
@@ -107,7 +125,7 @@ def rows() -> list[tuple[str, str, type[RankwiseConfig], dict[str, object]]]:
         for model, modules, rank in MODELS:
             if not (name in NO_ROW and NO_ROW[name](rank, model)):
                 label = f"rw{name} {model} {'+'.join(modules)}"
-                values = {"target_modules": modules, **settings(method, rank, model)}
+                values = {"target_modules": modules, **settings(method, rank, model, "+".join(modules))}
                 found.append((label, model, CONFIGS[name], values))
         saved = {"target_modules": ["lin0"], "modules_to_save": ["lin1"], **settings(method, 2, "MLP")}
         found.append((f"rw{name} MLP lin0 saving lin1", "MLP", CONFIGS[name], saved))
