@@ -8,7 +8,7 @@ TEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
 # The examples in docstrings; pytest exits with 5 where there are none, which is no failure.
 EXAMPLES := $(TEST) --doctest-modules src/rankwise || test $$? -eq 5
 
-.PHONY: setup setup-dev demo check lint format test test-all docs bench clean
+.PHONY: setup setup-dev demo check lint format test test-all peft-suite docs bench clean
 
 setup: $(VENV)/.installed-tune
 
@@ -38,6 +38,10 @@ test-all: setup-dev
 	$(EXAMPLES)
 	$(TEST) -n 2 -m "" tests
 
+# Every method through PEFT's own tests, which are downloaded; about a quarter of an hour.
+peft-suite: setup-dev
+	$(BIN)/python scripts/peft_suite.py -rs
+
 docs: setup-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
@@ -45,7 +49,7 @@ bench: setup-dev
 	$(BIN)/python benchmarks/run.py
 
 clean:
-	rm -rf .venv site dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .cache site dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One install each; both are repeated when a requirement or a pin changes.
