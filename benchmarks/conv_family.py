@@ -5,8 +5,9 @@
 
 Transfer: a U-Net of 7,049 parameters learns bright discs in noise; then it is adapted to 24 images of dark bars under
 a ramp of intensity, by full fine-tuning, by its decoder alone, or by adapters on its five 3x3 convolutions (its 1x1
-output stays frozen). The score is the mean Dice coefficient on 64 fresh images of bars. Loss: cross entropy + 1 - soft
-Dice; Adam, learning rate 5e-3 and alpha = 2 rank for adapters, 2e-3 for weights.
+output stays frozen). Without groups ConvLoRA is LoRA, and ConvDoRA is DoRA. The score is the mean Dice coefficient on
+64 fresh images of bars. Loss: cross entropy + 1 - soft Dice; Adam, learning rate 5e-3 and alpha = 2 rank for adapters,
+2e-3 for weights.
 
 Cost: the time of forward and backward of one 3x3 convolution with CPLoRA, whose factor of the input runs side by side,
 over the frozen layer's; beside it the same update as one 3x3 convolution to rank channels, which is what LoRA runs.
@@ -24,19 +25,32 @@ from report import environment, replace_section, table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rankwise import LoRA, Method, adapt
+from rankwise import Method, adapt
+from rankwise.adapters.convdora import ConvDoRA
+from rankwise.adapters.convlora import ConvLoRA
+from rankwise.adapters.cpdora import CPDoRA
 from rankwise.adapters.cplora import CPLoRA
-from rankwise.adapters.dora import DoRA
+from rankwise.adapters.dorac import DoRAC
+from rankwise.adapters.lorac import LoRAC
 from rankwise.core.adapter import Factored
 
 SIZE, LABELED, TESTED = 32, 24, 64
 LAYERS = ["enc1", "enc2", "enc3", "dec1", "dec2"]
-METHODS: dict[str, Method] = {
-    **{f"CPLoRA(rank={r})": CPLoRA(rank=r, alpha=2.0 * r) for r in (2, 8, 32)},
-    **{f"LoRA(rank={r})": LoRA(rank=r, alpha=2.0 * r) for r in (1, 4)},
-    **{f"DoRA(rank={r})": DoRA(rank=r, alpha=2.0 * r) for r in (1, 4)},
+FAMILY: dict[type[CPLoRA | ConvLoRA | LoRAC], tuple[int, ...]] = {
+    CPLoRA: (2, 8, 32),
+    CPDoRA: (2, 8, 32),
+    ConvLoRA: (1, 4),
+    ConvDoRA: (1, 4),
+    LoRAC: (1, 4),
+    DoRAC: (1, 4),
 }
-RANKS = {"CPLoRA(rank=32)": {"enc1": 9}}  # more than 9 outer products no kernel of 8 x 1 x 3 x 3 needs
+METHODS: dict[str, Method] = {
+    f"{kind.__name__}(rank={r})": kind(rank=r, alpha=2.0 * r) for kind, ranks in FAMILY.items() for r in ranks
+}
+RANKS = {  # the first layer's kernel of 8 x 1 x 3 x 3 needs no more
+    **{f"{kind}(rank=32)": {"enc1": 9} for kind in ("CPLoRA", "CPDoRA")},
+    **{f"{kind}(rank=4)": {"enc1": 1} for kind in ("LoRAC", "DoRAC")},
+}
 SHAPES = [(64, 56, 4), (64, 56, 16), (128, 56, 16), (256, 28, 16), (512, 14, 16)]  # channels, side of the map, rank
 
 

@@ -1,7 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Adapt, merge, convert and inspect neural networks through the rank and the spectrum of their weights."""
 
-from rankwise.adapters import CPLoRA, DoRA, Hydra, IncreLoRA, LoLDU, LoRA, MoS, PETALface, SVFit
+from rankwise.adapters import (
+    NOLA,
+    PEGO,
+    SALT,
+    Bat,
+    Bone,
+    ConvDoRA,
+    ConvLoRA,
+    CPDoRA,
+    CPLoRA,
+    DoRA,
+    DoRAC,
+    Hydra,
+    IncreLoRA,
+    LoLDU,
+    LoRA,
+    LoRAC,
+    MoS,
+    PETALface,
+    RandLoRA,
+    SVFit,
+)
 from rankwise.core.adapt import adapt, adaptations
 from rankwise.core.adaptation import Adaptation
 from rankwise.core.adapter import Adapter, Factored
@@ -11,20 +32,31 @@ from rankwise.core.method import Method, methods, register
 from rankwise.core.targets import Target
 
 __all__ = [
+    "NOLA",
+    "PEGO",
+    "SALT",
     "Adaptation",
     "Adapter",
+    "Bat",
+    "Bone",
+    "CPDoRA",
     "CPLoRA",
     "CheckpointError",
+    "ConvDoRA",
+    "ConvLoRA",
     "DoRA",
+    "DoRAC",
     "Factored",
     "Hydra",
     "IncreLoRA",
     "LoLDU",
     "LoRA",
+    "LoRAC",
     "Method",
     "MethodError",
     "MoS",
     "PETALface",
+    "RandLoRA",
     "RankwiseError",
     "SVFit",
     "StateError",

@@ -105,7 +105,7 @@ def test_the_start_is_exact_whatever_the_size_of_the_weights(size, seed, dtype):
     with torch.no_grad():
         layer.weight.copy_(size * draw(3, 5, seed=seed))
     adapter = adapt(layer, DoRA(rank=2), ["weight"], dtype=dtype).adapters["weight"]
-    assert not adapter._change(adapter.left).any()
+    assert not adapter._change(adapter.left, adapter.right).any()
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -351,9 +351,9 @@ def test_a_base_in_half_precision(low):
 def test_autocast_computes_the_norm_in_full_precision():
     layer = filled(nn.Linear(64, 48)).float()
     adapter = moved(adapt(layer, DoRA(rank=2), ["weight"])).adapters["weight"]
-    expected = adapter._change(adapter.scaling * adapter.left)
+    expected = adapter._change(adapter.scaling * adapter.left, adapter.right)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(adapter._change(adapter.scaling * adapter.left), expected)
+        assert torch.equal(adapter._change(adapter.scaling * adapter.left, adapter.right), expected)
         assert layer(draw(4, 64, dtype=torch.float32)).dtype == torch.bfloat16
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from rankwise import CheckpointError, LoRA, MethodError, StateError, TargetError, adapt
 from rankwise.core.method import methods
 from rankwise.integrations.peft import register
-from rankwise.testing.grid import tiny
+from rankwise.testing.grid import reason, tiny
 from rankwise.testing.kinds import KINDS, Kind
 from rankwise.testing.trial import near
 
@@ -35,13 +35,33 @@ class Two(nn.Module):
         return self.second(torch.tanh(self.first(x)))
 
 
+class TwoKernels(nn.Module):
+    """Two convolutions in turn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Conv2d(6, 5, 3, padding=1), nn.Conv2d(5, 4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(torch.tanh(self.first(x)))
+
+
+def fitting(method: str) -> tuple[nn.Module, Tensor]:
+    """Two layers that the method is defined on, and an input for them."""
+    generator = torch.Generator().manual_seed(1)
+    if reason(method, "linear", "start") is None:
+        return Two(), torch.randn(3, 6, generator=generator)
+    return TwoKernels(), torch.randn(3, 6, 4, 4, generator=generator)
+
+
 def wrapped(method: str, base: nn.Module | None = None, **fields: object) -> "peft.PeftModel":
     """A small method in PEFT, away from its start."""
     config = CONFIGS[method]
     own = {config.renamed[key]: value for key, value in tiny(methods()[method]).to_dict().items() if key != "method"}
     given = {"target_modules": ["first", "second"], "init_weights": False, "scheduled": False}
     inputs = {f"default_{name}": 0.5 for name in methods()[method].inputs}
-    return peft.get_peft_model(base or Two(), config(**own | given | inputs | fields)).eval()
+    return peft.get_peft_model(base or fitting(method)[0], config(**own | given | inputs | fields)).eval()
 
 
 def pick(names: list[str]) -> list[Kind]:
@@ -86,8 +106,7 @@ def test_merge_equals_forward_on_every_kind_of_layer(kind: Kind):
 
 @pytest.mark.parametrize("name", sorted(methods()))
 def test_each_method_computes_what_adapt_does(name: str):
-    model, x = wrapped(name, init_weights=True), torch.randn(3, 6, generator=torch.Generator().manual_seed(1))
-    twin = Two()
+    model, (twin, x) = wrapped(name, init_weights=True), fitting(name)
     adaptation = adapt(twin, model.peft_config["default"].method(), ["first", "second"])
     inside = model.base_model.rankwise_adapters("default")
     generator = torch.Generator().manual_seed(2)

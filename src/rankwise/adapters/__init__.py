@@ -1,14 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
 """One file a method; importing this package registers all of them."""
 
+from rankwise.adapters.bat import Bat
+from rankwise.adapters.bone import Bone
+from rankwise.adapters.convdora import ConvDoRA
+from rankwise.adapters.convlora import ConvLoRA
+from rankwise.adapters.cpdora import CPDoRA
 from rankwise.adapters.cplora import CPLoRA
 from rankwise.adapters.dora import DoRA
+from rankwise.adapters.dorac import DoRAC
 from rankwise.adapters.hydra import Hydra
 from rankwise.adapters.increlora import IncreLoRA
 from rankwise.adapters.loldu import LoLDU
 from rankwise.adapters.lora import LoRA
+from rankwise.adapters.lorac import LoRAC
 from rankwise.adapters.mos import MoS
+from rankwise.adapters.nola import NOLA
+from rankwise.adapters.pego import PEGO
 from rankwise.adapters.petalface import PETALface
+from rankwise.adapters.randlora import RandLoRA
+from rankwise.adapters.salt import SALT
 from rankwise.adapters.svfit import SVFit
 
-__all__ = ["CPLoRA", "DoRA", "Hydra", "IncreLoRA", "LoLDU", "LoRA", "MoS", "PETALface", "SVFit"]
+__all__ = [
+    "NOLA",
+    "PEGO",
+    "SALT",
+    "Bat",
+    "Bone",
+    "CPDoRA",
+    "CPLoRA",
+    "ConvDoRA",
+    "ConvLoRA",
+    "DoRA",
+    "DoRAC",
+    "Hydra",
+    "IncreLoRA",
+    "LoLDU",
+    "LoRA",
+    "LoRAC",
+    "MoS",
+    "PETALface",
+    "RandLoRA",
+    "SVFit",
+]

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rankwise.core.adapter import Factored
+from rankwise.core.adapter import Adapter, Factored
 from rankwise.core.errors import MethodError
 from rankwise.core.method import Method, register
 from rankwise.core.targets import ConvTarget, Target
@@ -52,7 +52,7 @@ class CPLoRA(Method):
         self.above("alpha", 0)
         self.probability("dropout")
 
-    def adapter(self, target: Target) -> "CPLoRAAdapter":
+    def adapter(self, target: Target) -> Adapter:
         """Build one matrix of vectors for each side of the weight."""
         return CPLoRAAdapter(target, self)
 

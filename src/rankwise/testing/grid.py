@@ -66,7 +66,16 @@ class Empty:
 _OTHER_GROUP = "would mix output channels of different groups, which no grouped kernel can do"
 _ROUNDED_AWAY = "writing a small update into it would erase most of it"
 
+_DEPTHWISE = "its kernels are about as large as the layer's own"
+_NO_CONVOLUTION = "is defined on convolution kernels alone"
+_NOT_SQUARE = "defined on square kernels of two dimensions alone"
+_CONVOLUTIONS = [kind.name for kind in KINDS if kind.name.startswith("conv")]
+_SQUARE = ("conv2d-square", "conv-grouped")
+_OTHERS = [kind.name for kind in KINDS if kind.name not in _CONVOLUTIONS]
 EMPTY: tuple[Empty, ...] = (
+    *(Empty(method, "conv-depthwise", "*", _DEPTHWISE) for method in ("convlora", "convdora")),
+    *(Empty(m, kind, "*", _NO_CONVOLUTION) for m in ("convlora", "convdora", "lorac", "dorac") for kind in _OTHERS),
+    *(Empty(m, k, "*", _NOT_SQUARE) for m in ("lorac", "dorac") for k in _CONVOLUTIONS if k not in _SQUARE),
     Empty("*", "torchao-int8", "merge", _ROUNDED_AWAY),
     Empty("*", "torchao-int8", "unmerge", _ROUNDED_AWAY),
     Empty("*", "bnb-4bit", "merge", _ROUNDED_AWAY),

@@ -121,6 +121,7 @@ KINDS: tuple[Kind, ...] = (
         lambda: nn.Conv2d(4, 5, (3, 2), stride=(1, 2), padding=(2, 1), dilation=(2, 1), padding_mode="reflect"),
         (3, 4, 6, 5),
     ),
+    Kind("conv2d-square", lambda: nn.Conv2d(3, 4, 2, stride=2, padding=1), (3, 3, 4, 3)),
     Kind("conv3d", lambda: nn.Conv3d(3, 4, (2, 1, 2), stride=(2, 1, 1), padding=1), (3, 3, 3, 2, 3)),
     Kind("conv-grouped", lambda: nn.Conv2d(6, 4, 3, padding=1, groups=2), (3, 6, 4, 3)),
     Kind("conv-depthwise", lambda: nn.Conv1d(6, 6, 3, padding="same", groups=6), (3, 6, 5)),

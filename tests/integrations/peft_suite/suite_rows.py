@@ -50,7 +50,7 @@ FIELDS: dict[str, Callable[[int, str], dict[str, object]]] = {
     "mos": lambda rank, model: {"rank": rank, "equivalent_rank": rank, "private_rank": rank - 1},
 }
 
-# Scales with which three steps at PEFT's rate of 0.5, on inputs up to 57 600, neither diverge nor switch every ReLU off.
+# Scales with which three steps at PEFT's rate of 0.5, on inputs up to 57 600, neither diverge nor kill every ReLU.
 GENTLE: dict[tuple[str, str], dict[str, object]] = {
     ("cplora", "Conv2d"): {"alpha": 0.1},
     ("cplora", "Conv2dGroups2"): {"alpha": 0.01},

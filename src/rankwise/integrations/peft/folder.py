@@ -48,8 +48,12 @@ def write(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]
         raise CheckpointError(f"cannot write an adapter to {str(folder)!r}: {error.strerror or error}.") from error
 
 
-def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read(folder: Path, beside: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The settings, and the tensors without the prefix of their keys.
+
+    Args:
+        folder: what PEFT's `save_pretrained` wrote.
+        beside: keys of what belongs to no module, which have no such prefix.
 
     Raises:
         CheckpointError: if a file is missing, damaged or pickled.
@@ -78,7 +82,7 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise CheckpointError(
             f"{place}: tensor {broken[0]!r} holds NaN or infinite values; the run that saved it diverged."
         )
-    strange = [key for key in tensors if not key.startswith(PREFIX)]
+    strange = [key for key in tensors if not key.startswith(PREFIX) and key not in beside]
     if strange:
         raise CheckpointError(f"{place}: key {strange[0]!r} does not begin with {PREFIX!r}; PEFT did not write this.")
     return config, {key.removeprefix(PREFIX): value for key, value in tensors.items()}

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Add a sum of frozen random products that reaches full rank, each weighed by two trainable diagonals.
+
+    W = W0 + s sum_j B_j diag(lam_j) A diag(gam_j),   j = 1 ... n = ceil(min(in, out) / r),
+    B_j [max(in, out), r] and A [r, min(in, out)] frozen,   lam_j [r] and gam_j [min(in, out)] trained,
+    s = alpha / (r sqrt(n)), or alpha / r with scaling="peft"
+
+(transposed where in > out, so that gam always scales the smaller side). The bases are drawn from the seed at the
+largest size that any layer needs; every layer uses their leading parts, and no checkpoint holds them. A smaller r
+means more parameters, n (r + min(in, out)). While all gam_j are equal the update has rank r, as after the first step
+from the usual start; it reaches full rank in the steps after that.
+
+RandLoRA: Albert et al. 2025, arXiv 2502.00987. Does not choose r by itself, and saves nothing in arithmetic: the two
+products cost as much as one or two of the layer's own.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rankwise.core.adapter import Factored
+from rankwise.core.errors import CheckpointError, MethodError
+from rankwise.core.lowrank import needs_plain_formula, without_autocast
+from rankwise.core.method import Method, register
+from rankwise.core.targets import LinearTarget, Target
+
+
+@register
+@dataclass(frozen=True)
+class RandLoRA(Method):
+    """Full-rank update from shared random bases, W = W0 + s sum_j B_j diag(lam_j) A diag(gam_j).
+
+    Attributes:
+        rank: r, the rank of one product, the same for all targets; a smaller one means more parameters.
+        alpha: scale of the update; None means 2 rank, which keeps s the same when the rank changes.
+        scaling: "sqrt_n" divides alpha by rank sqrt(n), "peft" by rank.
+        dropout: probability of zeroing entries of the adapter's input in training.
+        init: what starts at zero: "lambda_zero" (gam at 1 / min(in, out)) or "gamma_zero" (lam at 1 / max(n, r)), from
+            which the first update is not confined to rank r.
+        basis: entries of the bases before they are divided by their standard deviation: "uniform", "normal", or -1, 0
+            and 1 with two thirds zeros ("sparse") or all but 1 / sqrt(smaller side) of them ("very_sparse"); "bfloat16"
+            is "uniform" with every step in that precision, which PEFT's numbers were trained with.
+        pairing: which column of the bases B meets which row of A: that of the formula ("paper"), or the other order
+            that all published code has and its checkpoints need ("peft").
+
+    Raises:
+        MethodError: if rank < 1, alpha <= 0, dropout is outside [0, 1), a target is given a rank of its own, or the
+            layers are so small that all numbers of a basis are alike.
+    """
+
+    rank: int = 32
+    alpha: float | None = None
+    scaling: Literal["sqrt_n", "peft"] = "sqrt_n"
+    dropout: float = 0.0
+    init: Literal["lambda_zero", "gamma_zero"] = "lambda_zero"
+    basis: Literal["uniform", "normal", "sparse", "very_sparse", "bfloat16"] = "uniform"
+    pairing: Literal["paper", "peft"] = "paper"
+
+    def validate(self) -> None:
+        """Check ranges."""
+        self.at_least("rank", 1)
+        if self.alpha is not None:
+            self.above("alpha", 0)
+        self.probability("dropout")
+
+    def shared(self, targets: list[Target]) -> "Bases":
+        """Draw the bases that all targets slice."""
+        return Bases(targets, self)
+
+    def adapter(self, target: Target, shared: "Bases") -> "RandLoRAAdapter":
+        """Build the diagonals of one weight."""
+        return RandLoRAAdapter(target, self, shared)
+
+
+class Bases(nn.Module):
+    """The frozen random factors of all layers, drawn in float32 on the CPU from the seed alone.
+
+    Attributes:
+        a: A [r, MN], MN = min(largest in, largest out).
+        b: all B_j side by side, [MX, N, r], MX = max(largest in, largest out), N = ceil(MN / r).
+        probe: the last numbers of both, saved in their place to notice another random stream.
+    """
+
+    a: Tensor
+    b: Tensor
+    probe: Tensor
+
+    def __init__(self, targets: list[Target], method: RandLoRA) -> None:
+        super().__init__()
+        largest = max(t.out_features for t in targets), max(t.in_features for t in targets)
+        small, large, rank = min(largest), max(largest), method.rank
+        generator = torch.Generator().manual_seed(targets[0].seed)
+        count, basis = math.ceil(small / rank), method.basis
+        a = _draw((rank, small), basis, small, generator)
+        if basis == "bfloat16":
+            b = torch.stack([_draw((large, rank), basis, small, generator) for _ in range(count)], dim=1)
+        else:
+            b = _draw((large, count, rank), basis, small, generator)
+        self.register_buffer("a", _normalized(a), persistent=False)
+        self.register_buffer("b", _normalized(b), persistent=False)
+        self.register_buffer("probe", self.probed())
+
+    def probed(self) -> Float[Tensor, " numbers"]:
+        """What `probe` holds for the bases as they are."""
+        return torch.cat([self.a.flatten()[-8:], self.b.flatten()[-8:]])
+
+
+class RandLoRAAdapter(Factored):
+    """The diagonals of one weight.
+
+    Attributes:
+        lam: [*batch, n, r].
+        gam: [*batch, n, min(in, out)].
+    """
+
+    shared: Bases
+
+    def __init__(self, target: Target, method: RandLoRA, shared: Bases) -> None:
+        super().__init__(target, shared)
+        if method.rank != len(shared.a):
+            raise MethodError(
+                f"rank {method.rank} of {target.name!r} is not the {len(shared.a)} of the bases that all targets "
+                "share; give RandLoRA one rank for all, and targets of another rank an adaptation of their own."
+            )
+        small, self.large = sorted((target.in_features, target.out_features))
+        self.count = math.ceil(small / method.rank)
+        self.wide = target.in_features <= target.out_features
+        self.by_rank, self.dropout = method.pairing == "peft", method.dropout
+        alpha = 2 * method.rank if method.alpha is None else method.alpha
+        self.scaling = alpha / method.rank / (self.count**0.5 if method.scaling == "sqrt_n" else 1)
+        lam, gam = (0.0, 1 / small) if method.init == "lambda_zero" else (1 / max(self.count, method.rank), 0.0)
+        self.lam = nn.Parameter(torch.full((*target.batch, self.count, method.rank), lam))
+        self.gam = nn.Parameter(torch.full((*target.batch, self.count, small), gam))
+
+    def factors(self) -> tuple[Float[Tensor, "*batch out k"], Float[Tensor, "*batch k in"]]:
+        """(B, s diag(lam) A diag(gam)) with all products side by side, or its transpose for in > out."""
+        a, b = self._bases()
+        lam = self.scaling * self.lam
+        plain = needs_plain_formula(lam, self.gam)
+        scaled = (_scaled if plain else _Scaled.apply)(a, lam, self.gam, self.by_rank)
+        b = b.expand(*self.target.batch, -1, -1)
+        return (b, scaled) if self.wide else (scaled.mT, b.mT)
+
+    def add(self, x: Tensor, base: Tensor, scale: float = 1.0, *, inplace: bool = False, own: bool = False) -> Tensor:
+        """Base plus scale * the update's output; on a linear layer backward needs its input and the diagonals alone."""
+        a, b = self._bases()
+        if not isinstance(self.target, LinearTarget) or needs_plain_formula(x, base, self.lam, self.gam, a):
+            return super().add(x, base, scale, inplace=inplace, own=own)
+        x = F.dropout(x.to(base.dtype), self.dropout, self.training)
+        frozen = _Frozen(a, b.to(base.dtype), self.wide, self.by_rank)
+        return _AddScaled.apply(base, x, scale * self.scaling * self.lam, self.gam, frozen)
+
+    def restored(self) -> None:
+        """Check that the seed gave the bases that the diagonals were trained with.
+
+        Raises:
+            CheckpointError: if it did not.
+        """
+        if not torch.allclose(self.shared.probed().float(), self.shared.probe.float(), rtol=0.02, atol=0.0):
+            raise CheckpointError(
+                "the seed gives other random bases here than where the adapter was trained, so its numbers would mean "
+                "another function. Load it with the version of torch it was saved with, and convert it to LoRA there."
+            )
+
+    def _bases(self) -> tuple[Float[Tensor, "r small"], Float[Tensor, "large k"]]:
+        """This layer's part of A and of all B_j side by side; views."""
+        a, b = self.shared.a.to(self.lam.device), self.shared.b.to(self.lam.device)
+        return a[:, : self.gam.shape[-1]], b[: self.large, : self.count].flatten(1)
+
+
+class _Scaled(torch.autograd.Function):
+    """`_scaled`, of which only the inputs are kept."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, lam: Tensor, gam: Tensor, by_rank: bool) -> Tensor:
+        ctx.save_for_backward(a, lam, gam)
+        ctx.by_rank = by_rank
+        return _scaled(a, lam, gam, by_rank)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        a, lam, gam = ctx.saved_tensors
+        return None, *_gradients(grad, a, lam, gam, ctx.by_rank), None
+
+
+@dataclass(frozen=True)
+class _Frozen:
+    """One layer's part of the bases, which side `a` is on, and the order of its rows."""
+
+    a: Float[Tensor, "r small"]
+    b: Float[Tensor, "large k"]
+    wide: bool
+    by_rank: bool
+
+
+class _AddScaled(torch.autograd.Function):
+    """Base + x (left right)^T; kept are x, the diagonals and the shared bases, never a tensor of a product's size."""
+
+    @staticmethod
+    def forward(ctx: Any, base: Tensor, x: Tensor, lam: Tensor, gam: Tensor, frozen: _Frozen) -> Tensor:
+        ctx.save_for_backward(x, lam, gam)
+        ctx.frozen = frozen
+        with without_autocast(base):
+            scaled, b = _scaled(frozen.a, lam, gam, frozen.by_rank).to(base.dtype), frozen.b
+            right, left = (scaled.t(), b.t()) if frozen.wide else (b, scaled)
+            inner = x.reshape(-1, x.shape[-1]) @ right
+            return torch.addmm(base.reshape(-1, base.shape[-1]), inner, left).view(base.shape)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (x, lam, gam), frozen = ctx.saved_tensors, ctx.frozen
+        b, wide = frozen.b, frozen.wide
+        with without_autocast(grad):
+            scaled = _scaled(frozen.a, lam, gam, frozen.by_rank).to(grad.dtype)
+            tokens, flat = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
+            inner = flat @ (b if wide else scaled.t())
+            of_scaled = inner.t() @ tokens if wide else (tokens @ b).t() @ flat
+            of_x = (inner @ (scaled if wide else b.t())).view(x.shape) if ctx.needs_input_grad[1] else None
+            return grad, of_x, *_gradients(of_scaled, frozen.a, lam, gam, frozen.by_rank), None
+
+
+def _scaled(
+    a: Float[Tensor, "r small"], lam: Float[Tensor, "*batch n r"], gam: Float[Tensor, "*batch n small"], by_rank: bool
+) -> Float[Tensor, "*batch k small"]:
+    """The rows lam[j, k] a[k] gam[j], in order of j and then k, or of k and then j."""
+    rows = (lam[..., None] * a) * gam[..., None, :]
+    return (rows.transpose(-3, -2) if by_rank else rows).flatten(-3, -2)
+
+
+def _gradients(grad: Tensor, a: Tensor, lam: Tensor, gam: Tensor, by_rank: bool) -> tuple[Tensor, Tensor]:
+    """The gradients by lam and gam from that by `_scaled`."""
+    shape = (lam.shape[-1], lam.shape[-2]) if by_rank else (lam.shape[-2], lam.shape[-1])
+    rows = grad.to(lam.dtype).unflatten(-2, shape)
+    weighed = (rows.transpose(-3, -2) if by_rank else rows) * a
+    return (weighed @ gam[..., None])[..., 0], (lam[..., None, :] @ weighed)[..., 0, :]
+
+
+def _draw(shape: tuple[int, ...], basis: str, small: int, generator: torch.Generator) -> Float[Tensor, "..."]:
+    if basis == "normal":
+        return torch.randn(shape, generator=generator)
+    if basis == "bfloat16":
+        bound = shape[-1] ** -0.5
+        return torch.empty(shape, dtype=torch.bfloat16).uniform_(-bound, bound, generator=generator)
+    uniform = torch.rand(shape, generator=generator)
+    if basis == "uniform":
+        return 2 * uniform - 1
+    share = 1 / (2 * (3 if basis == "sparse" else small**0.5))  # of each sign
+    return (uniform > 1 - share).float() - (uniform < share).float()
+
+
+def _normalized(basis: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Divided by its standard deviation."""
+    deviation = (basis if basis.dtype == torch.bfloat16 else basis.double()).std(correction=min(1, basis.numel() - 1))
+    if deviation == 0:
+        raise MethodError(
+            f"a basis of {basis.numel()} numbers has no spread to divide by, since all of them are alike; use "
+            'basis="uniform" or "normal", a larger rank, or targets with more than one feature on each side.'
+        )
+    return (basis / deviation).float()

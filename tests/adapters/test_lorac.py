@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LoRAC: the row-by-row view, its size and rank, its gradients, and what it refuses."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rankwise import Adaptation, MethodError, TargetError, adapt
+from rankwise.adapters.lorac import LoRAC, LoRACAdapter
+from rankwise.testing import TOLERANCE, assert_close
+
+
+def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def filled(module: nn.Module) -> nn.Module:
+    """The module in float64 with all values random."""
+    module = module.double()
+    with torch.no_grad():
+        for i, parameter in enumerate(module.parameters()):
+            parameter.copy_(draw(*parameter.shape, seed=3 + i))
+    return module
+
+
+def moved(adaptation: Adaptation) -> Adaptation:
+    """The adapter away from its start."""
+    with torch.no_grad():
+        for i, parameter in enumerate(adaptation.parameters()):
+            parameter.add_(0.4 * draw(*parameter.shape, seed=40 + i).to(parameter))
+    return adaptation
+
+
+def on(layer: nn.Module, method: LoRAC) -> tuple[nn.Module, Adaptation, LoRACAdapter]:
+    """A filled layer with the method on it, away from the start."""
+    adaptation = moved(adapt(filled(layer), method, ["weight"]))
+    return layer, adaptation, adaptation.adapters["weight"]
+
+
+METHOD = LoRAC(rank=2, alpha=3.0)
+CONVOLUTIONS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
+    "plain": (lambda: nn.Conv2d(4, 6, 3), draw(2, 4, 6, 5)),
+    "settings": (lambda: nn.Conv2d(4, 6, 2, stride=(2, 1), padding=(1, 0), dilation=(1, 2)), draw(2, 4, 7, 6)),
+    "reflect": (lambda: nn.Conv2d(4, 6, 3, padding=(1, 2), padding_mode="reflect", stride=2), draw(2, 4, 7, 6)),
+    "grouped": (lambda: nn.Conv2d(4, 6, 3, groups=2, stride=2), draw(2, 4, 7, 6)),
+    "one": (lambda: nn.Conv2d(4, 6, 1, stride=2), draw(2, 4, 7, 6)),
+    "transposed": (lambda: nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2, output_padding=1), draw(2, 4, 4, 3)),
+}
+
+
+def dense(adapter: LoRACAdapter) -> Tensor:
+    """Entry by entry: position p of the flattened kernel is entry (p // width, p mod width) of s B A."""
+    width = adapter.right.shape[1]
+    entries = torch.arange(torch.Size(adapter.target.shape).numel())
+    rows, columns = adapter.left[entries // width], adapter.right[:, entries % width].T
+    return adapter.scaling * (rows * columns).sum(-1).reshape(adapter.target.shape)
+
+
+def test_worked_example():
+    adapter = adapt(nn.Conv2d(2, 1, 2).double(), LoRAC(rank=1, alpha=1.0), ["weight"]).adapters["weight"]
+    with torch.no_grad():
+        adapter.right.copy_(torch.tensor([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]]))
+        adapter.left.copy_(torch.eye(2))
+    assert adapter.delta().tolist() == [[[[1, 2], [3, 4]], [[5, 6], [7, 8]]]]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 3), st.data())
+def test_rows_of_the_product_end_to_end_are_the_filters(out, inside, side, data):
+    rank = data.draw(st.integers(1, min(out, inside)))
+    _, _, adapter = on(nn.Conv2d(inside, out, side), LoRAC(rank=rank, alpha=2.0 * rank))
+    product, delta = 2 * adapter.left @ adapter.right, adapter.delta()
+    assert adapter.right.shape == (rank * side, inside * side)
+    assert adapter.left.shape == (out * side, rank * side)
+    for o in range(out):
+        assert_close(delta[o].flatten(), product[o * side : (o + 1) * side].flatten())
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_starts_at_the_base_and_runs_as_the_formula(name):
+    build, x = CONVOLUTIONS[name]
+    layer = filled(build())
+    base = layer(x).detach()
+    adaptation = adapt(layer, METHOD, ["weight"])
+    adapter = adaptation.adapters["weight"]
+    assert torch.equal(layer(x), base)
+    moved(adaptation)
+    assert_close(adapter.delta(), dense(adapter))
+    output = layer(x)
+    with torch.no_grad():
+        layer.weight.add_(adapter.target.to_storage(dense(adapter)))
+    with adaptation.disabled():
+        assert_close(output, layer(x))
+    assert (output - base).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_gradients_are_those_of_the_dense_kernel(name):
+    build, x = CONVOLUTIONS[name]
+    layer, adaptation, adapter = on(build(), METHOD)
+    x = x.clone().requires_grad_()
+    inputs = [*adaptation.parameters(), x]
+    weights = torch.linspace(-1, 2, layer(x).numel(), dtype=torch.float64)
+    actual = torch.autograd.grad((layer(x).flatten() * weights).sum(), inputs)
+    stored = layer.weight + adapter.target.to_storage(dense(adapter))
+    with adaptation.disabled():
+        output = torch.func.functional_call(layer, {"weight": stored}, (x,))
+    expected = torch.autograd.grad((output.flatten() * weights).sum(), inputs)
+    for mine, other in zip(actual, expected, strict=True):
+        assert_close(mine, other)
+
+
+def test_the_start_is_uniform_within_the_bound_of_the_matrix():
+    adapter = adapt(nn.Conv2d(32, 32, 3), LoRAC(rank=16), ["weight"]).adapters["weight"]
+    bound = (32 * 3) ** -0.5
+    assert not adapter.left.any()
+    assert adapter.right.abs().max() <= bound
+    assert adapter.right.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("build", "rank", "count"),
+    [
+        (lambda: nn.Conv2d(16, 16, 3), 2, 576),
+        (lambda: nn.Conv2d(8, 12, 5), 3, 3 * 25 * (8 + 12)),
+        (lambda: nn.Conv2d(8, 12, 3, groups=4), 2, 2 * 9 * (8 + 3)),
+    ],
+)
+def test_parameter_counts(build, rank, count):
+    assert adapt(build(), LoRAC(rank=rank), ["weight"]).summary().trainable == count
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_one_rank_is_k_squared_ordinary_ones(rank):
+    _, _, adapter = on(nn.Conv2d(24, 24, 3), LoRAC(rank=rank))
+    assert torch.linalg.matrix_rank(adapter.delta().flatten(1)) == 9 * rank
+
+
+def test_dropout_acts_on_the_input():
+    layer, adaptation, adapter = on(nn.Conv2d(4, 6, 3), LoRAC(rank=2, dropout=0.5))
+    x = draw(2, 4, 6, 5)
+    with adaptation.disabled():
+        base = layer(x)
+    torch.manual_seed(0)
+    dropped = layer.train()(x)
+    torch.manual_seed(0)
+    assert_close(dropped, base + F.conv2d(F.dropout(x, 0.5), adapter.delta()))
+    assert_close(layer.eval()(x), base + F.conv2d(x, adapter.delta()))
+
+
+def test_merging_and_scaling():
+    layer, adaptation, adapter = on(nn.Conv2d(4, 6, 3, groups=2), METHOD)
+    x, kept = draw(2, 4, 6, 5), layer.weight.detach().clone()
+    expected = layer(x)
+    adaptation.merge()
+    assert_close(layer.weight, kept + adapter.delta())
+    assert_close(layer(x), expected)
+    adaptation.unmerge()
+    assert torch.equal(layer.weight, kept)
+    with adaptation.disabled():
+        base = layer(x)
+    adaptation.scale = 0.5
+    assert_close(layer(x) - base, 0.5 * (expected - base))
+
+
+def test_autocast_builds_the_kernel_in_full_precision():
+    layer = nn.Conv2d(8, 8, 3)
+    adapter = moved(adapt(layer, METHOD, ["weight"])).adapters["weight"]
+    expected = adapter.delta()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(adapter.delta(), expected)
+        assert layer(draw(2, 8, 6, 5, dtype=torch.float32)).dtype == torch.bfloat16
+    assert (
+        TOLERANCE[torch.float32][0]
+        < (adapter.left.bfloat16() @ adapter.right.bfloat16()).float().sub(adapter.left @ adapter.right).abs().max()
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"rank": 0}, r"LoRAC\.rank must be at least 1, got 0"),
+        ({"alpha": 0.0}, r"LoRAC\.alpha must be above 0, got 0"),
+        ({"dropout": 1.0}, r"LoRAC\.dropout must be in \[0, 1\), got 1"),
+    ],
+)
+def test_fields_out_of_range_are_refused(fields, message):
+    with pytest.raises(MethodError, match=message):
+        LoRAC(**fields)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (nn.Linear(4, 6), "'weight' is no convolution, and LoRAC .* use LoRA there"),
+        (nn.Conv2d(4, 6, (3, 2)), "a kernel of 3 x 2, and LoRAC is defined on square kernels .* use ConvLoRA there"),
+        (nn.Conv1d(4, 6, 3), "a kernel of 3, and LoRAC"),
+        (nn.Conv3d(4, 6, 3), "a kernel of 3 x 3 x 3, and LoRAC"),
+    ],
+    ids=["linear", "not-square", "1d", "3d"],
+)
+def test_other_kernels_are_refused(layer, message):
+    with pytest.raises(TargetError, match=message):
+        adapt(layer, METHOD, ["weight"])
+
+
+def test_a_rank_beyond_the_product_is_refused():
+    adapt(nn.Conv2d(8, 6, 3, groups=2), LoRAC(rank=3), ["weight"])
+    with pytest.raises(MethodError, match=r"rank 4 is above min\(out / groups, in\) = 3 .* ranks=\{'weight': 3\}"):
+        adapt(nn.Conv2d(8, 6, 3, groups=2), LoRAC(rank=4), ["weight"])
