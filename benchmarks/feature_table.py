@@ -248,7 +248,7 @@ def in_peft(method: Method) -> peft.PeftModel:
     """A method inside PEFT, on the same two layers."""
     config = CONFIGS[type(method).__name__.lower()]
     fields = {config.renamed[key]: value for key, value in method.to_dict().items() if key != "method"}
-    inputs = {f"default_{name}": 0.6 for name in method.inputs}
+    inputs = {f"default_{name}": method.input_values[1] for name in method.inputs}
     made = config(target_modules=["late", "early"], init_weights=False, scheduled=False, **fields, **inputs)
     return peft.get_peft_model(KIND["linear"].model(), made).eval()
 

@@ -2,8 +2,8 @@
 
     PYTHONPATH=benchmarks python -m reliability.golden     # writes the folders of this release that are missing
 
-tests/golden/base.safetensors holds the base's weights, so that no random number generator is involved. A release adds
-tests/golden/<version>/<method>/; old folders stay and must load in every later release.
+tests/golden/base.safetensors and kernels.safetensors hold the bases' weights, so that no random number generator is
+involved. A release adds tests/golden/<version>/<method>/; old folders stay and must load in every later release.
 """
 
 import json
@@ -13,29 +13,31 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
+from torch import nn
 
-from rankwise import Adaptation, adapt, load, methods
+from rankwise import Adaptation, Method, adapt, load, methods
 from rankwise.testing.grid import tiny
-from reliability.models import Net, net, perturb, tokens
+from reliability.models import Net, fitting, perturb, tokens
 
 GOLDEN = Path(__file__).resolve().parents[2] / "tests" / "golden"
-TARGETS = ["fc", "out", "attn"]
+TARGETS = ["fc", "out", "attn", "first", "second"]
 
 
-def base() -> Net:
-    """The base model of the golden checkpoints."""
-    model = Net()
-    model.load_state_dict(safetensors.torch.load_file(GOLDEN / "base.safetensors"))
-    return model.eval()
+def base(name: str) -> tuple[nn.Module, list[str]]:
+    """The base model of a method's golden checkpoints, with its saved weights, and the targets in it."""
+    model, targets = fitting(methods()[name])
+    model.load_state_dict(safetensors.torch.load_file(_weights(model)))
+    return model.eval(), [target for target in targets if target in TARGETS]
 
 
 def inputs_of(adaptation: Adaptation) -> AbstractContextManager:
     """The context a method needs, one fixed number for each of its inputs."""
-    names = adaptation.method.inputs
-    return adaptation.context(**dict.fromkeys(names, 0.25)) if names else nullcontext()
+    names, tasks = adaptation.method.inputs, adaptation.method.input_values
+    value = 0.25 if tasks == Method.input_values else tasks[1]
+    return adaptation.context(**dict.fromkeys(names, value)) if names else nullcontext()
 
 
-def outputs(model: Net, adaptation: Adaptation) -> torch.Tensor:
+def outputs(model: nn.Module, adaptation: Adaptation) -> torch.Tensor:
     """What the adapted model gives for the fixed batch."""
     with inputs_of(adaptation), torch.no_grad():
         return model(tokens())
@@ -43,7 +45,7 @@ def outputs(model: Net, adaptation: Adaptation) -> torch.Tensor:
 
 def error(folder: Path) -> float:
     """How far a golden checkpoint's outputs are from those it was saved with, at most."""
-    model = base()
+    model, _ = base(folder.name)
     adaptation = load(model, folder)
     expected = torch.tensor(json.loads((folder / "outputs.json").read_text()), dtype=torch.float64)
     return float((outputs(model, adaptation) - expected).abs().max())
@@ -52,17 +54,22 @@ def error(folder: Path) -> float:
 def write() -> None:
     """Write what is missing; an existing folder is never touched."""
     GOLDEN.mkdir(parents=True, exist_ok=True)
-    if not (GOLDEN / "base.safetensors").exists():
-        safetensors.torch.save_file(net().state_dict(), GOLDEN / "base.safetensors")
+    for model in (fitting(kind)[0] for kind in methods().values()):
+        if not _weights(model).exists():
+            safetensors.torch.save_file(model.state_dict(), _weights(model))
     for name, kind in methods().items():
         folder = GOLDEN / version("rankwise") / name
         if folder.exists():
             continue
-        model = base()
-        adaptation = adapt(model, tiny(kind), targets=TARGETS)
+        model, targets = base(name)
+        adaptation = adapt(model, tiny(kind), targets=targets)
         perturb(adaptation.parameters())
         adaptation.save(folder)
         (folder / "outputs.json").write_text(json.dumps(outputs(model, adaptation).tolist()))
+
+
+def _weights(model: nn.Module) -> Path:
+    return GOLDEN / ("base.safetensors" if isinstance(model, Net) else "kernels.safetensors")
 
 
 if __name__ == "__main__":

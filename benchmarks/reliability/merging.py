@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from rankwise import Adaptation, Hydra, Method, adapt
+from rankwise import Adaptation, Method, adapt
 from rankwise.core.merge import exact_delta
-from reliability.models import net, perturb, tokens
+from reliability.models import fitting, perturb, tokens
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Merged:
 
 def merge_error(method: Method, dtype: torch.dtype, scale: float = 0.3) -> Merged:
     """Merge one method on every kind of layer of `Net` and compare with the exact sum."""
-    model = net(dtype=dtype)
-    adaptation = _perturbed(model, method, scale)
+    model, targets = fitting(type(method), dtype)
+    adaptation = _perturbed(model, method, targets, scale)
     base = {name: target.stored().detach().double().clone() for name, target in adaptation.targets.items()}
     with _inputs(adaptation):
         deltas = {name: a.target.to_storage(exact_delta(a)[0]) for name, a in adaptation.adapters.items()}
@@ -40,8 +40,8 @@ def merge_error(method: Method, dtype: torch.dtype, scale: float = 0.3) -> Merge
 
 def unmerge_differences(method: Method, dtype: torch.dtype, cycles: int) -> int:
     """How many of `cycles` merges and unmerges left a bit of the base changed."""
-    model = net(dtype=dtype)
-    adaptation = _perturbed(model, method, 0.3)
+    model, targets = fitting(type(method), dtype)
+    adaptation = _perturbed(model, method, targets, 0.3)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     changed = 0
     for _ in range(cycles):
@@ -54,9 +54,10 @@ def unmerge_differences(method: Method, dtype: torch.dtype, cycles: int) -> int:
 
 def disabled_differs(method: Method) -> bool:
     """Whether a disabled adapter, nested blocks and an exception in one included, changes an output bit of the base."""
-    model = net().eval().requires_grad_(False)
+    model, targets = fitting(type(method))
+    model.eval().requires_grad_(False)
     expected = model(tokens())
-    adaptation = _perturbed(model, method, 0.3)
+    adaptation = _perturbed(model, method, targets, 0.3)
     with adaptation.disabled():
         wrong = not torch.equal(model(tokens()), expected)
         try:
@@ -70,10 +71,7 @@ def disabled_differs(method: Method) -> bool:
     return wrong or not torch.equal(model(tokens()), expected)
 
 
-def _perturbed(model: nn.Module, method: Method, scale: float) -> Adaptation:
-    targets = ["embed", "fc", "conv", "attn", "rnn", "out"]
-    if isinstance(method, Hydra):  # its sequential head cannot be on the convolution in groups
-        targets.remove("conv")
+def _perturbed(model: nn.Module, method: Method, targets: list[str], scale: float) -> Adaptation:
     adaptation = adapt(model, method, targets=targets)
     model.eval()
     perturb(adaptation.parameters(), scale)
@@ -81,8 +79,8 @@ def _perturbed(model: nn.Module, method: Method, scale: float) -> Adaptation:
 
 
 def _inputs(adaptation: Adaptation) -> AbstractContextManager:
-    names = adaptation.method.inputs
-    return adaptation.context(**{name: 0.3 for name in names}) if names else nullcontext()
+    names, value = adaptation.method.inputs, adaptation.method.input_values[1]
+    return adaptation.context(**dict.fromkeys(names, value)) if names else nullcontext()
 
 
 def _ulp(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -1,9 +1,25 @@
 """Small models that the measurements adapt."""
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 import torch
 from torch import nn
+
+from rankwise import Method
+from rankwise.testing.grid import reason
+
+M = TypeVar("M", bound=nn.Module)
+
+# The kind of each weight of `Net` in the contract grid.
+KINDS = {
+    "embed": "embedding",
+    "fc": "linear",
+    "conv": "conv-grouped",
+    "attn": "mha-in-proj",
+    "rnn": "lstm",
+    "out": "linear",
+}
 
 
 class Net(nn.Module):
@@ -27,9 +43,38 @@ class Net(nn.Module):
         return self.out(self.rnn(x)[0])
 
 
+class Kernels(nn.Module):
+    """Two convolutions with square kernels, for the methods that are defined on nothing else."""
+
+    def __init__(self, dtype: torch.dtype = torch.float64) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(13, 8)
+        self.first, self.second = nn.Conv2d(2, 4, 2), nn.Conv2d(4, 3, 2)
+        self.to(dtype)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Token ids [batch, length] to outputs [batch, 3, length - 2, 2]."""
+        x = self.embed(ids).unflatten(-1, (2, 4)).transpose(1, 2)
+        return self.second(torch.tanh(self.first(x)))
+
+
 def net(seed: int = 0, dtype: torch.dtype = torch.float64) -> Net:
     """A `Net` whose weights depend on the seed alone."""
-    model = Net(dtype)
+    return _drawn(Net(dtype), seed)
+
+
+def fitting(method: type[Method], dtype: torch.dtype = torch.float64) -> tuple[nn.Module, list[str]]:
+    """A model and the names of all its weights that a method is defined on."""
+    name = method.__name__.lower()
+    named = [target for target, kind in KINDS.items() if reason(name, kind, "start") is None]
+    if "fc" not in named:
+        return _drawn(Kernels(dtype), 0), ["first", "second"]
+    if name == "tlora":
+        named.remove("out")  # 5 x 4, smaller than a transform of its inputs
+    return net(dtype=dtype), named
+
+
+def _drawn(model: M, seed: int) -> M:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():

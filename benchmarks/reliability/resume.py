@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from rankwise import Adaptation, Method, adapt, load
-from reliability.models import net, perturb, tokens
+from reliability.models import fitting, perturb, tokens
 
 STEPS, ACCUMULATE = 20, 2
+TARGETS = ["fc", "out", "attn", "first", "second"]
 
 
 @dataclass
@@ -41,7 +42,7 @@ def unequal(method: Method, folder: Path, stops: int, seed: int = 0) -> list[int
         torch.manual_seed(seed)
         _train(first, stop)
         _save(first, folder / str(stop))
-        second = _resumed(folder / str(stop), stop)
+        second = _resumed(method, folder / str(stop), stop)
         _train(second, STEPS)
         present = _state(second)
         same = expected.keys() == present.keys() and all(torch.equal(expected[key], present[key]) for key in expected)
@@ -50,8 +51,9 @@ def unequal(method: Method, folder: Path, stops: int, seed: int = 0) -> list[int
 
 
 def _started(method: Method) -> Run:
-    model = nn.Sequential(net(), nn.Dropout(0.2))
-    adaptation = adapt(model, method, targets=["fc", "out", "attn"])
+    base, targets = fitting(type(method))
+    model = nn.Sequential(base, nn.Dropout(0.2))
+    adaptation = adapt(model, method, targets=[name for name in targets if name in TARGETS])
     perturb(adaptation.parameters(), 0.05)
     return _run(model, adaptation)
 
@@ -75,8 +77,8 @@ def _train(run: Run, until: int) -> None:
 
 
 def _inputs(adaptation: Adaptation) -> AbstractContextManager:
-    names = adaptation.method.inputs
-    return adaptation.context(**{name: [0.2, 0.5, 0.9] for name in names}) if names else nullcontext()
+    names, values = adaptation.method.inputs, list(adaptation.method.input_values)
+    return adaptation.context(**dict.fromkeys(names, values)) if names else nullcontext()
 
 
 def _save(run: Run, folder: Path) -> None:
@@ -89,8 +91,8 @@ def _save(run: Run, folder: Path) -> None:
     torch.save(parts, folder / "training.pt")
 
 
-def _resumed(folder: Path, step: int) -> Run:
-    model = nn.Sequential(net(), nn.Dropout(0.2))
+def _resumed(method: Method, folder: Path, step: int) -> Run:
+    model = nn.Sequential(fitting(type(method))[0], nn.Dropout(0.2))
     run = _run(model, load(model, folder))
     parts = torch.load(folder / "training.pt", weights_only=True)
     run.optimizer.load_state_dict(parts["optimizer"])

@@ -2,6 +2,7 @@
 """Adapt, merge, convert and inspect neural networks through the rank and the spectrum of their weights."""
 
 from rankwise.adapters import (
+    MHR,
     NOLA,
     PEGO,
     SALT,
@@ -13,6 +14,7 @@ from rankwise.adapters import (
     CPLoRA,
     DoRA,
     DoRAC,
+    FLoRA,
     Hydra,
     IncreLoRA,
     LoLDU,
@@ -20,8 +22,10 @@ from rankwise.adapters import (
     LoRAC,
     MoS,
     PETALface,
+    Poly,
     RandLoRA,
     SVFit,
+    TLoRA,
 )
 from rankwise.core.adapt import adapt, adaptations
 from rankwise.core.adaptation import Adaptation
@@ -32,6 +36,7 @@ from rankwise.core.method import Method, methods, register
 from rankwise.core.targets import Target
 
 __all__ = [
+    "MHR",
     "NOLA",
     "PEGO",
     "SALT",
@@ -46,6 +51,7 @@ __all__ = [
     "ConvLoRA",
     "DoRA",
     "DoRAC",
+    "FLoRA",
     "Factored",
     "Hydra",
     "IncreLoRA",
@@ -56,10 +62,12 @@ __all__ = [
     "MethodError",
     "MoS",
     "PETALface",
+    "Poly",
     "RandLoRA",
     "RankwiseError",
     "SVFit",
     "StateError",
+    "TLoRA",
     "Target",
     "TargetError",
     "adapt",

@@ -29,7 +29,7 @@ class Two(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.first, self.second = nn.Linear(6, 5), nn.Linear(5, 4)
+        self.first, self.second = nn.Linear(6, 5), nn.Linear(5, 6)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.second(torch.tanh(self.first(x)))
@@ -60,7 +60,7 @@ def wrapped(method: str, base: nn.Module | None = None, **fields: object) -> "pe
     config = CONFIGS[method]
     own = {config.renamed[key]: value for key, value in tiny(methods()[method]).to_dict().items() if key != "method"}
     given = {"target_modules": ["first", "second"], "init_weights": False, "scheduled": False}
-    inputs = {f"default_{name}": 0.5 for name in methods()[method].inputs}
+    inputs = {f"default_{name}": float(methods()[method].input_values[1]) for name in methods()[method].inputs}
     return peft.get_peft_model(base or fitting(method)[0], config(**own | given | inputs | fields)).eval()
 
 
@@ -116,7 +116,7 @@ def test_each_method_computes_what_adapt_does(name: str):
                 assert torch.equal(one, other)
                 other.copy_(one.add_(0.3 * torch.randn(one.shape, generator=generator)))
     twin.eval()
-    values = dict.fromkeys(adaptation.method.inputs, 0.5)
+    values = dict.fromkeys(adaptation.method.inputs, adaptation.method.input_values[1])
     if values:
         with adaptation.context(**values):
             near(model(x), twin(x))

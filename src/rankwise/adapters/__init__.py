@@ -9,20 +9,25 @@ from rankwise.adapters.cpdora import CPDoRA
 from rankwise.adapters.cplora import CPLoRA
 from rankwise.adapters.dora import DoRA
 from rankwise.adapters.dorac import DoRAC
+from rankwise.adapters.flora import FLoRA
 from rankwise.adapters.hydra import Hydra
 from rankwise.adapters.increlora import IncreLoRA
 from rankwise.adapters.loldu import LoLDU
 from rankwise.adapters.lora import LoRA
 from rankwise.adapters.lorac import LoRAC
+from rankwise.adapters.mhr import MHR
 from rankwise.adapters.mos import MoS
 from rankwise.adapters.nola import NOLA
 from rankwise.adapters.pego import PEGO
 from rankwise.adapters.petalface import PETALface
+from rankwise.adapters.poly import Poly
 from rankwise.adapters.randlora import RandLoRA
 from rankwise.adapters.salt import SALT
 from rankwise.adapters.svfit import SVFit
+from rankwise.adapters.tlora import TLoRA
 
 __all__ = [
+    "MHR",
     "NOLA",
     "PEGO",
     "SALT",
@@ -34,6 +39,7 @@ __all__ = [
     "ConvLoRA",
     "DoRA",
     "DoRAC",
+    "FLoRA",
     "Hydra",
     "IncreLoRA",
     "LoLDU",
@@ -41,6 +47,8 @@ __all__ = [
     "LoRAC",
     "MoS",
     "PETALface",
+    "Poly",
     "RandLoRA",
     "SVFit",
+    "TLoRA",
 ]

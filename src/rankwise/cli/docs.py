@@ -2,7 +2,7 @@
 """Texts for help and lists, read from the docstrings, so that they are written once."""
 
 import re
-from inspect import getdoc
+from inspect import cleandoc, getdoc
 
 
 def first_paragraph(kind: type) -> str:
@@ -11,8 +11,11 @@ def first_paragraph(kind: type) -> str:
 
 
 def attribute_texts(kind: type) -> dict[str, str]:
-    """What the `Attributes:` section of a class's docstring says about each field."""
-    section = (getdoc(kind) or "").partition("Attributes:\n")[2]
-    section = re.split(r"^\S", section, maxsplit=1, flags=re.MULTILINE)[0]
-    found = re.findall(r"^    (\w+): (.*(?:\n {6,}.*)*)", section, flags=re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in found}
+    """What the `Attributes:` sections of the docstrings of a class and its bases say about each field."""
+    texts: dict[str, str] = {}
+    for one in reversed(kind.__mro__):
+        section = cleandoc(one.__doc__ or "").partition("Attributes:\n")[2]
+        section = re.split(r"^\S", section, maxsplit=1, flags=re.MULTILINE)[0]
+        found = re.findall(r"^    (\w+): (.*(?:\n {6,}.*)*)", section, flags=re.MULTILINE)
+        texts |= {name: " ".join(text.split()) for name, text in found}
+    return texts

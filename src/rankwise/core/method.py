@@ -30,12 +30,14 @@ class Method:
 
     Class attributes:
         inputs: names of the per-example values that the method reads from the context.
+        input_values: three values that those may take with `tiny`, for the contract tests.
         scheduled: whether the method changes over training, so that `attach(optimizer)` is required.
         tiny: field values that make the method fit layers of 3 to 8 features and a run of 6 steps, for the contract
             tests; ranks are lowered to 2 without being named here.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ()
+    input_values: ClassVar[tuple[float, float, float]] = (0.2, 0.55, 0.9)
     scheduled: ClassVar[bool] = False
     tiny: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 

@@ -68,6 +68,7 @@ _ROUNDED_AWAY = "writing a small update into it would erase most of it"
 
 _DEPTHWISE = "its kernels are about as large as the layer's own"
 _NO_CONVOLUTION = "is defined on convolution kernels alone"
+_NO_MATRIX = "is a convolution or an embedding"
 _NOT_SQUARE = "defined on square kernels of two dimensions alone"
 _CONVOLUTIONS = [kind.name for kind in KINDS if kind.name.startswith("conv")]
 _SQUARE = ("conv2d-square", "conv-grouped")
@@ -76,6 +77,7 @@ EMPTY: tuple[Empty, ...] = (
     *(Empty(method, "conv-depthwise", "*", _DEPTHWISE) for method in ("convlora", "convdora")),
     *(Empty(m, kind, "*", _NO_CONVOLUTION) for m in ("convlora", "convdora", "lorac", "dorac") for kind in _OTHERS),
     *(Empty(m, k, "*", _NOT_SQUARE) for m in ("lorac", "dorac") for k in _CONVOLUTIONS if k not in _SQUARE),
+    *(Empty("tlora", kind, "*", _NO_MATRIX) for kind in [*_CONVOLUTIONS, "embedding"]),
     Empty("*", "torchao-int8", "merge", _ROUNDED_AWAY),
     Empty("*", "torchao-int8", "unmerge", _ROUNDED_AWAY),
     Empty("*", "bnb-4bit", "merge", _ROUNDED_AWAY),

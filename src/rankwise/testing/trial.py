@@ -53,13 +53,12 @@ def attached(adaptation: Adaptation, lr: float = 0.01) -> torch.optim.Optimizer:
 
 def per_example(method: Method) -> Values:
     """The method's inputs, another number for each example."""
-    numbers = torch.linspace(0.2, 0.9, EXAMPLES, dtype=torch.float64)
-    return dict.fromkeys(method.inputs, numbers)
+    return dict.fromkeys(method.inputs, torch.tensor(method.input_values[:EXAMPLES], dtype=torch.float64))
 
 
 def for_all(method: Method) -> Values:
     """The method's inputs, one number for all examples."""
-    return dict.fromkeys(method.inputs, 0.6)
+    return dict.fromkeys(method.inputs, method.input_values[1])
 
 
 def given(

@@ -115,7 +115,7 @@ def settings(method: type[Method], rank: int, model: str, modules: str = "") -> 
     values |= GENTLE.get((name, model), GENTLE.get((name, f"{model} {modules}"), {}))
     plain = {CONFIGS[name].renamed[key]: value for key, value in values.items()}
     plain |= {"scheduled": False} if method.scheduled else {}
-    return plain | {f"default_{name}": 0.5 for name in method.inputs}
+    return plain | {f"default_{name}": float(method.input_values[1]) for name in method.inputs}
 
 
 def rows() -> list[tuple[str, str, type[RankwiseConfig], dict[str, object]]]:
