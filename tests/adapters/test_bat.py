@@ -7,30 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from rankwise import Adaptation, MethodError, adapt
+from random_layers import draw, filled, moved
+from rankwise import MethodError, adapt
 from rankwise.adapters.bat import Bat
 from rankwise.core.method import Method
 from rankwise.testing import assert_close
-
-
-def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-
-
-def filled(module: nn.Module, dtype: torch.dtype = torch.float64) -> nn.Module:
-    module = module.to(dtype)
-    with torch.no_grad():
-        for i, parameter in enumerate(module.parameters()):
-            parameter.copy_(draw(*parameter.shape, seed=3 + i))
-    return module
-
-
-def moved(adaptation: Adaptation) -> Adaptation:
-    """The adapter away from its start."""
-    with torch.no_grad():
-        for i, parameter in enumerate(adaptation.parameters()):
-            parameter.add_(0.4 * draw(*parameter.shape, seed=40 + i).to(parameter))
-    return adaptation
 
 
 def one(method: Method, out: int = 6, in_features: int = 9):

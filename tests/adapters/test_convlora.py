@@ -10,37 +10,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rankwise import Adaptation, LoRA, MethodError, TargetError, adapt
+from random_layers import assert_gradients_are_those_of, assert_starts_at_the_base_and_runs_as, draw, filled, on
+from rankwise import LoRA, MethodError, TargetError, adapt
 from rankwise.adapters.convlora import ConvLoRA, ConvLoRAAdapter
 from rankwise.testing import assert_close
-
-
-def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-
-
-def filled(module: nn.Module) -> nn.Module:
-    """The module in float64 with all values random."""
-    module = module.double()
-    with torch.no_grad():
-        for i, parameter in enumerate(module.parameters()):
-            parameter.copy_(draw(*parameter.shape, seed=3 + i))
-    return module
-
-
-def moved(adaptation: Adaptation) -> Adaptation:
-    """The adapter away from its start."""
-    with torch.no_grad():
-        for i, parameter in enumerate(adaptation.parameters()):
-            parameter.add_(0.4 * draw(*parameter.shape, seed=40 + i).to(parameter))
-    return adaptation
-
-
-def on(layer: nn.Module, method: ConvLoRA) -> tuple[nn.Module, Adaptation, ConvLoRAAdapter]:
-    """A filled layer with the method on it, away from the start."""
-    adaptation = moved(adapt(filled(layer), method, ["weight"]))
-    return layer, adaptation, adaptation.adapters["weight"]
-
 
 METHOD = ConvLoRA(rank=2, alpha=3.0)
 CONVOLUTIONS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
@@ -86,35 +59,13 @@ def test_worked_example():
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_starts_at_the_base_and_runs_as_the_formula(name):
     build, x = CONVOLUTIONS[name]
-    layer = filled(build())
-    base = layer(x).detach()
-    adaptation = adapt(layer, METHOD, ["weight"])
-    adapter = adaptation.adapters["weight"]
-    assert torch.equal(layer(x), base)
-    moved(adaptation)
-    assert_close(adapter.delta(), dense(adapter))
-    output = layer(x)
-    with torch.no_grad():
-        layer.weight.add_(adapter.target.to_storage(dense(adapter)))
-    with adaptation.disabled():
-        assert_close(output, layer(x))
-    assert (output - base).abs().max() > 0.1
+    assert_starts_at_the_base_and_runs_as(dense, build(), x, METHOD)
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_gradients_are_those_of_the_dense_kernel(name):
     build, x = CONVOLUTIONS[name]
-    layer, adaptation, adapter = on(build(), METHOD)
-    x = x.clone().requires_grad_()
-    inputs = [*adaptation.parameters(), x]
-    weights = torch.linspace(-1, 2, layer(x).numel(), dtype=torch.float64)
-    actual = torch.autograd.grad((layer(x).flatten() * weights).sum(), inputs)
-    stored = layer.weight + adapter.target.to_storage(dense(adapter))
-    with adaptation.disabled():
-        output = torch.func.functional_call(layer, {"weight": stored}, (x,))
-    expected = torch.autograd.grad((output.flatten() * weights).sum(), inputs)
-    for mine, other in zip(actual, expected, strict=True):
-        assert_close(mine, other)
+    assert_gradients_are_those_of(dense, build(), x, METHOD)
 
 
 @settings(max_examples=25, deadline=None)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from random_layers import draw, filled, moved
 from rankwise import Adaptation, DoRA, LoRA, MethodError, TargetError, adapt
 from rankwise.adapters.convdora import ConvDoRA
 from rankwise.adapters.convlora import ConvLoRA
@@ -33,30 +34,10 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
 CASES = [(kind, name) for kind in KINDS for name in LAYERS]
 
 
-def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-
-
 def built(name: str, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, Tensor]:
     """A layer with all values random, and an input."""
     build, like = LAYERS[name]
     return filled(build(), dtype), draw(*like.shape, dtype=dtype)
-
-
-def filled(module: nn.Module, dtype: torch.dtype = torch.float64) -> nn.Module:
-    module = module.to(dtype)
-    with torch.no_grad():
-        for i, parameter in enumerate(module.parameters()):
-            parameter.copy_(draw(*parameter.shape, seed=3 + i))
-    return module
-
-
-def moved(adaptation: Adaptation) -> Adaptation:
-    """The adapter away from its start."""
-    with torch.no_grad():
-        for i, parameter in enumerate(adaptation.parameters()):
-            parameter.add_(0.4 * draw(*parameter.shape, seed=40 + i).to(parameter))
-    return adaptation
 
 
 def on(kind: str, layer: nn.Module, **fields: object) -> tuple[Adaptation, WithMagnitude]:

@@ -9,7 +9,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rankwise import Adaptation, CheckpointError, LoRA, adapt, load
+from random_layers import draw, filled, moved
+from rankwise import CheckpointError, LoRA, adapt, load
 from rankwise.adapters.loldu import LoLDU
 from rankwise.adapters.svfit import SVFit
 from rankwise.core.method import Method
@@ -30,28 +31,8 @@ EACH = pytest.mark.parametrize("method", METHODS, ids=str)
 BOTH = pytest.mark.parametrize("method", [SVFit(), LoLDU()], ids=["svfit", "loldu"])
 
 
-def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-
-
-def filled(module: nn.Module, dtype: torch.dtype = torch.float64, seed: int = 3) -> nn.Module:
-    module = module.to(dtype)
-    with torch.no_grad():
-        for i, parameter in enumerate(module.parameters()):
-            parameter.copy_(draw(*parameter.shape, seed=seed + i))
-    return module
-
-
 def linear(dtype: torch.dtype = torch.float64, seed: int = 3) -> nn.Sequential:
     return nn.Sequential(filled(nn.Linear(7, 5), dtype, seed))
-
-
-def moved(adaptation: Adaptation, size: float = 0.4) -> Adaptation:
-    """The adapter away from its start."""
-    with torch.no_grad():
-        for i, parameter in enumerate(adaptation.parameters()):
-            parameter.add_(size * draw(*parameter.shape, seed=40 + i).to(parameter))
-    return adaptation
 
 
 class Experts(nn.Module):

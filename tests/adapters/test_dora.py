@@ -12,32 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from random_layers import draw, filled, moved
 from rankwise import Adaptation, LoRA, MethodError, adapt
 from rankwise.adapters.dora import DoRA, DoRAAdapter
 from rankwise.testing import assert_close
 
 EXACT = DoRA(rank=2, alpha=3.0, detach_norm=False)
-
-
-def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-
-
-def filled(module: nn.Module, dtype: torch.dtype = torch.float64) -> nn.Module:
-    """The module with all values random."""
-    module = module.to(dtype)
-    with torch.no_grad():
-        for i, parameter in enumerate(module.parameters()):
-            parameter.copy_(draw(*parameter.shape, seed=3 + i))
-    return module
-
-
-def moved(adaptation: Adaptation) -> Adaptation:
-    """The adapter away from its start."""
-    with torch.no_grad():
-        for i, parameter in enumerate(adaptation.parameters()):
-            parameter.add_(0.4 * draw(*parameter.shape, seed=40 + i).to(parameter))
-    return adaptation
 
 
 def on(layer: nn.Module, method: DoRA = EXACT) -> tuple[nn.Module, Adaptation, DoRAAdapter]:

@@ -3,43 +3,12 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from rankwise import Adaptation, adapt
+from random_layers import Holder, draw, filled, moved
+from rankwise import adapt
 from rankwise.adapters.dora import DoRA
 from rankwise.testing import assert_close
-
-
-def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-
-
-def filled(module: nn.Module, dtype: torch.dtype = torch.float64) -> nn.Module:
-    """The module with all values random."""
-    module = module.to(dtype)
-    with torch.no_grad():
-        for i, parameter in enumerate(module.parameters()):
-            parameter.copy_(draw(*parameter.shape, seed=3 + i))
-    return module
-
-
-def moved(adaptation: Adaptation) -> Adaptation:
-    """The adapter away from its start."""
-    with torch.no_grad():
-        for i, parameter in enumerate(adaptation.parameters()):
-            parameter.add_(0.4 * draw(*parameter.shape, seed=40 + i).to(parameter))
-    return adaptation
-
-
-class Holder(nn.Module):
-    """A model of one layer, since PEFT adapts children only."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

@@ -10,36 +10,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rankwise import Adaptation, LoRA, MethodError, adapt
+from random_layers import assert_gradients_are_those_of, assert_starts_at_the_base_and_runs_as, draw, filled, on
+from rankwise import LoRA, MethodError, adapt
 from rankwise.adapters.flora import FLoRA, FLoRAAdapter
 from rankwise.testing import TOLERANCE, assert_close
-
-
-def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-
-
-def filled(module: nn.Module) -> nn.Module:
-    """The module in float64 with all values random."""
-    module = module.double()
-    with torch.no_grad():
-        for i, parameter in enumerate(module.parameters()):
-            parameter.copy_(draw(*parameter.shape, seed=3 + i))
-    return module
-
-
-def moved(adaptation: Adaptation) -> Adaptation:
-    """The adapter away from its start."""
-    with torch.no_grad():
-        for i, parameter in enumerate(adaptation.parameters()):
-            parameter.add_(0.4 * draw(*parameter.shape, seed=40 + i).to(parameter))
-    return adaptation
-
-
-def on(layer: nn.Module, method: FLoRA) -> tuple[nn.Module, Adaptation, FLoRAAdapter]:
-    """A filled layer with the method on it, away from the start."""
-    adaptation = moved(adapt(filled(layer), method, ["weight"]))
-    return layer, adaptation, adaptation.adapters["weight"]
 
 
 def written_out(adapter: FLoRAAdapter) -> Tensor:
@@ -87,26 +61,9 @@ def test_worked_example():
 @pytest.mark.parametrize("name", LAYERS)
 def test_value_and_gradients_are_those_of_the_tucker_product(name):
     build, x = LAYERS[name]
-    layer = filled(build())
-    x = x.clone().requires_grad_()
-    base = layer(x).detach()
-    adaptation = adapt(layer, METHODS.get(name, METHOD), ["weight"])
-    adapter = adaptation.adapters["weight"]
-    assert torch.equal(layer(x), base)
-    moved(adaptation)
-    assert_close(adapter.delta(), written_out(adapter))
-    inputs = [*adaptation.parameters(), x]
-    weights = torch.linspace(-1, 2, base.numel(), dtype=torch.float64)
-    output = layer(x)
-    actual = torch.autograd.grad((output.flatten() * weights).sum(), inputs)
-    stored = layer.weight + adapter.target.to_storage(written_out(adapter))
-    with adaptation.disabled():
-        expected_output = torch.func.functional_call(layer, {"weight": stored}, (x,))
-    expected = torch.autograd.grad((expected_output.flatten() * weights).sum(), inputs)
-    assert_close(output, expected_output)
-    for mine, other in zip(actual, expected, strict=True):
-        assert_close(mine, other)
-    assert (output - base).abs().max() > 0.1
+    method = METHODS.get(name, METHOD)
+    assert_starts_at_the_base_and_runs_as(written_out, build(), x, method)
+    assert_gradients_are_those_of(written_out, build(), x, method)
 
 
 @settings(max_examples=25, deadline=None)

@@ -13,15 +13,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rankwise import Adaptation, CheckpointError, MethodError, adapt, load
+from random_layers import draw, moved
+from rankwise import CheckpointError, MethodError, adapt, load
 from rankwise.adapters.loldu import LoLDU
 from rankwise.testing import assert_close
 
 INITS = ("uniform", "lu", "constant", "normal")
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def layer(weight: Tensor) -> nn.Sequential:
@@ -30,14 +27,6 @@ def layer(weight: Tensor) -> nn.Sequential:
         model[0].weight.copy_(weight)
         model[0].bias.copy_(draw(weight.shape[0], seed=7))
     return model
-
-
-def moved(adaptation: Adaptation) -> Adaptation:
-    """The adapter away from its start."""
-    with torch.no_grad():
-        for i, parameter in enumerate(adaptation.parameters()):
-            parameter.add_(0.4 * draw(*parameter.shape, seed=40 + i).to(parameter))
-    return adaptation
 
 
 def eliminated(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:

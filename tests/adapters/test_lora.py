@@ -11,32 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from random_layers import Holder, draw, filled, moved
 from rankwise import Adaptation, LoRA, MethodError, adapt, load
 from rankwise.adapters.lora import LoRAAdapter
 from rankwise.testing import assert_close
 
 INITS = ["kaiming", "gaussian", "pissa", "olora"]
-
-
-def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-
-
-def filled(module: nn.Module, dtype: torch.dtype = torch.float64) -> nn.Module:
-    """The module with all values random."""
-    module = module.to(dtype)
-    with torch.no_grad():
-        for i, parameter in enumerate(module.parameters()):
-            parameter.copy_(draw(*parameter.shape, seed=3 + i))
-    return module
-
-
-def moved(adaptation: Adaptation) -> Adaptation:
-    """The adapter away from its start."""
-    with torch.no_grad():
-        for i, parameter in enumerate(adaptation.parameters()):
-            parameter.add_(0.4 * draw(*parameter.shape, seed=40 + i).to(parameter))
-    return adaptation
 
 
 def linear(
@@ -225,17 +205,6 @@ def test_fields_out_of_range_are_refused(fields, message):
 def test_a_rank_above_the_layer_is_refused(init):
     with pytest.raises(MethodError, match=r"rank 6 is above min\(out, in\) = 5"):
         linear(LoRA(rank=6, init=init))
-
-
-class Holder(nn.Module):
-    """A model of one layer, since PEFT adapts children only."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

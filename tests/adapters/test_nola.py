@@ -10,14 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from random_layers import draw
 from rankwise import CheckpointError, LoRA, MethodError, adapt, load
 from rankwise.adapters.nola import NOLA
 from rankwise.testing import assert_close
 from rankwise.testing.layers import Experts
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def network(*sizes: int) -> nn.Sequential:

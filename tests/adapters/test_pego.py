@@ -10,38 +10,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rankwise import Adaptation, LoRA, MethodError, StateError, TargetError, adapt
+from random_layers import draw, filled, moved, on
+from rankwise import LoRA, MethodError, StateError, TargetError, adapt
 from rankwise.adapters.pego import PEGO, PEGOAdapter, orthogonality
 from rankwise.testing import assert_close
 
 NORMS = ["row_l1", "col_l1", "row_fro2", "col_fro2"]
-
-
-def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-
-
-def filled(module: nn.Module) -> nn.Module:
-    """The module in float64 with all values random."""
-    module = module.double()
-    with torch.no_grad():
-        for i, parameter in enumerate(module.parameters()):
-            parameter.copy_(draw(*parameter.shape, seed=3 + i))
-    return module
-
-
-def moved(adaptation: Adaptation) -> Adaptation:
-    """The adapter away from its start."""
-    with torch.no_grad():
-        for i, parameter in enumerate(adaptation.parameters()):
-            parameter.add_(0.4 * draw(*parameter.shape, seed=40 + i).to(parameter))
-    return adaptation
-
-
-def on(layer: nn.Module, method: PEGO) -> tuple[nn.Module, Adaptation, PEGOAdapter]:
-    """A filled layer with the method on it, away from the start."""
-    adaptation = moved(adapt(filled(layer), method, ["weight"]))
-    return layer, adaptation, adaptation.adapters["weight"]
 
 
 def members(adapter: PEGOAdapter) -> list[tuple[Tensor, Tensor]]:

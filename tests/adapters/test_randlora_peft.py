@@ -6,15 +6,12 @@ import itertools
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from random_layers import draw
 from rankwise import adapt
 from rankwise.adapters.randlora import RandLoRA
 from rankwise.testing import assert_close
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def network(*sizes: int) -> nn.Sequential:

@@ -8,33 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
-from rankwise import Adaptation, CheckpointError, MethodError, adapt, load
+from random_layers import draw, filled, moved
+from rankwise import CheckpointError, MethodError, adapt, load
 from rankwise.adapters.svfit import SVFit
 from rankwise.core.method import Method
 from rankwise.testing import assert_close
-
-
-def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-
-
-def filled(module: nn.Module, dtype: torch.dtype = torch.float64, seed: int = 3) -> nn.Module:
-    module = module.to(dtype)
-    with torch.no_grad():
-        for i, parameter in enumerate(module.parameters()):
-            parameter.copy_(draw(*parameter.shape, seed=seed + i))
-    return module
-
-
-def moved(adaptation: Adaptation, size: float = 0.4) -> Adaptation:
-    """The adapter away from its start."""
-    with torch.no_grad():
-        for i, parameter in enumerate(adaptation.parameters()):
-            parameter.add_(size * draw(*parameter.shape, seed=40 + i).to(parameter))
-    return adaptation
 
 
 def one(method: Method, out: int = 5, in_features: int = 7, dtype: torch.dtype = torch.float64):

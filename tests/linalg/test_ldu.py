@@ -7,14 +7,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from random_layers import draw
 from rankwise.linalg.ldu import LDU, TINY, ldu
 from rankwise.testing import assert_close
 
 SHAPES = [(4, 4), (6, 4), (4, 6), (1, 3), (3, 1)]
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def product(factors: LDU) -> Tensor:

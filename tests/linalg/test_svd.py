@@ -6,16 +6,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
+from random_layers import draw
 from rankwise.linalg import svd, svd_of_product, wide
 from rankwise.testing import assert_close
 
 shapes = st.tuples(st.integers(1, 6), st.integers(1, 6))
-
-
-def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
 def test_singular_values_are_those_of_numpy() -> None:
