@@ -162,7 +162,7 @@ def test_other_random_matrices_than_the_trained_ones_are_refused(tmp_path):
     adaptation = adapt(network(6, 4), NOLA(rank=2, k=4))
     adaptation.shared.probe[-1] += 0.1  # as if the random stream had been another one
     adaptation.save(tmp_path)
-    with pytest.raises(CheckpointError, match="other random matrices"):
+    with pytest.raises(CheckpointError, match="other random numbers"):
         load(network(6, 4), tmp_path)
 
 

@@ -191,7 +191,7 @@ def test_other_bases_than_the_trained_ones_are_refused(tmp_path):
     adaptation = adapt(network(6, 4), RandLoRA(rank=2))
     adaptation.shared.probe[-1] += 0.1  # as if the random stream had been another one
     adaptation.save(tmp_path)
-    with pytest.raises(CheckpointError, match="other random bases"):
+    with pytest.raises(CheckpointError, match="other random numbers"):
         load(network(6, 4), tmp_path)
 
 

@@ -121,7 +121,9 @@ class WithMagnitude(Decomposed):
         return (self.plain.delta().reshape(self.target.matrix_shape),)
 
     def added(self, x: Tensor, base: Tensor, update: tuple[Tensor, ...]) -> Tensor:
-        """What the plain adapter adds, in its own cheapest way."""
-        if isinstance(self.plain, Factored):
-            return self.plain.add(x, base, inplace=True, own=True)
-        return self.plain(x, base)
+        """What the plain adapter adds, in its own cheapest way; by the factors at hand if it has no other."""
+        if not isinstance(self.plain, Factored):
+            return self.plain(x, base)
+        if type(self.plain).add is Factored.add:
+            return self.plain.add_product(x, base, *update, inplace=True, own=True)
+        return self.plain.add(x, base, inplace=True, own=True)

@@ -24,8 +24,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from rankwise.adapters.seeded import Seeded
 from rankwise.core.adapter import Factored, kaiming_uniform
-from rankwise.core.errors import CheckpointError, MethodError
+from rankwise.core.errors import MethodError
 from rankwise.core.method import Method, register
 from rankwise.core.targets import Target
 
@@ -75,35 +76,25 @@ class NOLA(Method):
         return NOLAAdapter(target, self, shared)
 
 
-class RandomMatrices(nn.Module):
+class RandomMatrices(Seeded):
     """The random numbers of all layers, uniform on [-1, 1], drawn in float32 on the CPU from the seed alone.
 
     Attributes:
         right: one row for each A_i, [k, r * largest in].
         left: one row for each B_j, [l, r * largest out].
         rank: the largest rank a target may have.
-        probe: the last numbers of both, saved in their place to notice another random stream.
     """
 
     right: Tensor
     left: Tensor
-    probe: Tensor
 
     def __init__(self, targets: list[Target], method: NOLA) -> None:
-        super().__init__()
-        self.rank = method.rank
         generator = torch.Generator().manual_seed(targets[0].seed)
-        for side, count, size in (
-            ("right", method.k, max(target.in_features for target in targets)),
-            ("left", method.k_left or method.k, max(target.out_features for target in targets)),
-        ):
-            numbers = torch.rand(count, method.rank * size, generator=generator) * 2 - 1
-            self.register_buffer(side, numbers, persistent=False)
-        self.register_buffer("probe", self.probed())
-
-    def probed(self) -> Float[Tensor, " numbers"]:
-        """What `probe` holds for the numbers as they are."""
-        return torch.cat([self.right.flatten()[-8:], self.left.flatten()[-8:]])
+        into, out = max(target.in_features for target in targets), max(target.out_features for target in targets)
+        right = torch.rand(method.k, method.rank * into, generator=generator) * 2 - 1
+        left = torch.rand(method.k_left or method.k, method.rank * out, generator=generator) * 2 - 1
+        super().__init__(right=right, left=left)
+        self.rank = method.rank
 
 
 class NOLAAdapter(Factored):
@@ -151,12 +142,7 @@ class NOLAAdapter(Factored):
         Raises:
             CheckpointError: if it did not.
         """
-        if not torch.allclose(self.shared.probed().float(), self.shared.probe.float(), rtol=0.02, atol=0.0):
-            raise CheckpointError(
-                "the seed gives other random matrices here than where the adapter was trained, so its coefficients "
-                "would mean another function. Load it with the version of torch it was saved with, and convert it to "
-                "LoRA there."
-            )
+        self.shared.require_same()
 
     def _combined(
         self, coefficients: Float[Tensor, "*batch count"], numbers: Float[Tensor, "count length"], size: int

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rankwise.core.adapter import Factored
-from rankwise.core.errors import MethodError, StateError
+from rankwise.core.errors import MethodError
 from rankwise.core.method import Method, register
 from rankwise.core.targets import Target
 
@@ -96,11 +96,6 @@ class PETALfaceAdapter(Factored):
         context = None if self.runtime is None else self.runtime.current_context()
         dim = 0 if context is None else context.batch_dim
         weights = self._weights(self.value("quality", x.shape[dim]))
-        if weights.ndim == 2 and dim == target.channel_dim % bottleneck.ndim:
-            raise StateError(
-                f"dimension {dim} of the input of {target.name!r}, {list(x.shape)}, counts features, not examples; "
-                "pass a batched input, or the batch_dim at which this layer's input counts examples."
-            )
         bottleneck = target.weighed(bottleneck, weights, dim)
         bottleneck = F.dropout(bottleneck, self.bottleneck_dropout, self.training)
         return target.up(bottleneck, (self.scaling * self.left).to(base.dtype)).to(base.dtype).add_(base)

@@ -149,11 +149,6 @@ class PolyAdapter(Factored):
         if len(tasks) == 1:
             return self.add_product(x, base, left, right, inplace=False, own=False)
         bottleneck = self.target.down(x, right.to(base.dtype), base)
-        if dim == self.target.channel_dim % bottleneck.ndim:
-            raise StateError(
-                f"dimension {dim} of the input of {self.target.name!r}, {list(x.shape)}, counts features, so its "
-                "entries have no task each; pass a batch of examples, or the batch_dim that counts them."
-            )
         own = (places[:, None] == torch.arange(len(tasks), device=places.device)).to(base)
         bottleneck = self.target.weighed(bottleneck, own.repeat_interleave(self.method.rank, dim=-1), dim)
         return base + self.target.up(bottleneck, left.to(base.dtype))

@@ -23,8 +23,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rankwise.adapters.seeded import Seeded
 from rankwise.core.adapter import Factored
-from rankwise.core.errors import CheckpointError, MethodError
+from rankwise.core.errors import MethodError
 from rankwise.core.lowrank import needs_plain_formula, without_autocast
 from rankwise.core.method import Method, register
 from rankwise.core.targets import LinearTarget, Target
@@ -77,21 +78,18 @@ class RandLoRA(Method):
         return RandLoRAAdapter(target, self, shared)
 
 
-class Bases(nn.Module):
+class Bases(Seeded):
     """The frozen random factors of all layers, drawn in float32 on the CPU from the seed alone.
 
     Attributes:
         a: A [r, MN], MN = min(largest in, largest out).
         b: all B_j side by side, [MX, N, r], MX = max(largest in, largest out), N = ceil(MN / r).
-        probe: the last numbers of both, saved in their place to notice another random stream.
     """
 
     a: Tensor
     b: Tensor
-    probe: Tensor
 
     def __init__(self, targets: list[Target], method: RandLoRA) -> None:
-        super().__init__()
         largest = max(t.out_features for t in targets), max(t.in_features for t in targets)
         small, large, rank = min(largest), max(largest), method.rank
         generator = torch.Generator().manual_seed(targets[0].seed)
@@ -101,13 +99,7 @@ class Bases(nn.Module):
             b = torch.stack([_draw((large, rank), basis, small, generator) for _ in range(count)], dim=1)
         else:
             b = _draw((large, count, rank), basis, small, generator)
-        self.register_buffer("a", _normalized(a), persistent=False)
-        self.register_buffer("b", _normalized(b), persistent=False)
-        self.register_buffer("probe", self.probed())
-
-    def probed(self) -> Float[Tensor, " numbers"]:
-        """What `probe` holds for the bases as they are."""
-        return torch.cat([self.a.flatten()[-8:], self.b.flatten()[-8:]])
+        super().__init__(a=_normalized(a), b=_normalized(b))
 
 
 class RandLoRAAdapter(Factored):
@@ -161,11 +153,7 @@ class RandLoRAAdapter(Factored):
         Raises:
             CheckpointError: if it did not.
         """
-        if not torch.allclose(self.shared.probed().float(), self.shared.probe.float(), rtol=0.02, atol=0.0):
-            raise CheckpointError(
-                "the seed gives other random bases here than where the adapter was trained, so its numbers would mean "
-                "another function. Load it with the version of torch it was saved with, and convert it to LoRA there."
-            )
+        self.shared.require_same()
 
     def _bases(self) -> tuple[Float[Tensor, "r small"], Float[Tensor, "large k"]]:
         """This layer's part of A and of all B_j side by side; views."""

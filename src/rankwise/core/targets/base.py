@@ -185,7 +185,16 @@ class Target(ABC):
     def weighed(
         self, bottleneck: Tensor, weights: Float[Tensor, "rows k"] | Float[Tensor, " k"], batch_dim: int
     ) -> Tensor:
-        """Scale the channels that `down` gave, by one row of weights for each row of the batch."""
+        """Scale the channels that `down` gave, by one row of weights for each row of the batch.
+
+        Raises:
+            StateError: if `batch_dim` is the dimension of the channels, so that there are no rows to tell apart.
+        """
+        if weights.ndim == 2 and batch_dim == self.channel_dim % bottleneck.ndim:
+            raise StateError(
+                f"dimension {batch_dim} of the {bottleneck.ndim}-dimensional input of {self.name!r} counts features, "
+                "not examples; pass a batched input, or the batch_dim at which this layer's input counts examples."
+            )
         shape = [1] * bottleneck.ndim
         shape[self.channel_dim] = weights.shape[-1] * self.groups
         if weights.ndim == 2:
