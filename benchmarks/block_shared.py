@@ -14,15 +14,14 @@ import statistics
 
 import torch
 from report import environment, table
-from sklearn.datasets import load_digits
-from torch import Tensor, nn
 from torch.nn import functional as F
+from turned_digits import Residual, fit, hits, upright_base
 
 from rankwise import Adaptation, LoRA, Method, adapt
 from rankwise.adapters.bat import Bat
 from rankwise.adapters.bone import Bone
 
-LABELS, BATCH, BASE_STEPS = 1300, 64, 600
+LABELS = 1300
 SMALL, RATES = (1e-4, 1e-3), (1e-3, 5e-3, 2e-2)
 METHODS: dict[str, Method] = {
     "LoRA(rank=2)": LoRA(rank=2, alpha=2),
@@ -32,22 +31,6 @@ METHODS: dict[str, Method] = {
     "Bone(rank=24)": Bone(rank=24),
     "Bat(rank=24)": Bat(rank=24),
 }
-
-
-class Residual(nn.Module):
-    """Four hidden layers of one size."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.head = nn.Linear(64, 96), nn.Linear(96, 10)
-        self.blocks = nn.ModuleList([nn.Linear(96, 96) for _ in range(4)])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Scores of the ten digits."""
-        x = torch.relu(self.first(x))
-        for block in self.blocks:
-            x = x + torch.relu(block(x))
-        return self.head(x)
 
 
 def main() -> None:
@@ -75,16 +58,8 @@ class Trial:
     """A trained base and the turned digits, for one seed."""
 
     def __init__(self, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        images, labels = load_digits(return_X_y=True)
-        order = torch.randperm(len(labels), generator=generator)
-        x, self.labels = torch.tensor(images / 16.0).float()[order], torch.tensor(labels)[order]
-        self.turned = torch.rot90(x.reshape(-1, 8, 8), 1, (1, 2)).reshape(-1, 64)
-        torch.manual_seed(seed)
-        model, self.seed = Residual(), seed
-        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-        fit(model, optimizer, (x[:LABELS], self.labels[:LABELS]), BASE_STEPS, generator)
-        self.base = model.state_dict()
+        model, self.digits = upright_base(seed, LABELS, torch.Generator().manual_seed(seed))
+        self.base, self.seed = model.state_dict(), seed
 
     def adapted(self, method: Method) -> Adaptation:
         """The base with the method on its hidden layers."""
@@ -95,7 +70,7 @@ class Trial:
     def first_gradient(self, method: Method) -> float:
         """The norm of the gradient before the first step."""
         adaptation = self.adapted(method)
-        F.cross_entropy(adaptation.model(self.turned[:LABELS]), self.labels[:LABELS]).backward()
+        F.cross_entropy(adaptation.model(self.digits.turned[:LABELS]), self.digits.labels[:LABELS]).backward()
         return float(torch.cat([p.grad.flatten() for p in adaptation.parameters() if p.grad is not None]).norm())
 
     def trained(self, method: Method, rate: float, steps: int) -> tuple[float, float]:
@@ -103,26 +78,11 @@ class Trial:
         adaptation, generator = self.adapted(method), torch.Generator().manual_seed(self.seed)
         optimizer = torch.optim.AdamW(adaptation.parameters(), lr=rate, weight_decay=0.0)
         adaptation.attach(optimizer)
-        fit(adaptation.model, optimizer, (self.turned[:LABELS], self.labels[:LABELS]), steps, generator)
+        fit(adaptation.model, optimizer, (self.digits.turned[:LABELS], self.digits.labels[:LABELS]), steps, generator)
+        x, y = self.digits.turned, self.digits.labels
         with torch.no_grad():
-            scores = adaptation.model(self.turned)
-        loss = F.cross_entropy(scores[:LABELS], self.labels[:LABELS])
-        return float(loss), float((scores[LABELS:].argmax(1) == self.labels[LABELS:]).float().mean())
-
-
-def fit(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    data: tuple[Tensor, Tensor],
-    steps: int,
-    generator: torch.Generator,
-) -> None:
-    """Steps on random batches."""
-    for _ in range(steps):
-        rows = torch.randint(len(data[1]), (BATCH,), generator=generator)
-        optimizer.zero_grad()
-        F.cross_entropy(model(data[0][rows]), data[1][rows]).backward()
-        optimizer.step()
+            loss = F.cross_entropy(adaptation.model(x[:LABELS]), y[:LABELS])
+        return float(loss), float(hits(adaptation.model, x[LABELS:], y[LABELS:]).mean())
 
 
 if __name__ == "__main__":

@@ -9,19 +9,17 @@ ones. Each method takes the best of three learning rates by that accuracy, the s
 """
 
 import argparse
-import statistics
 
 import torch
-from report import environment, table
-from sklearn.datasets import load_digits
-from torch import Tensor, nn
-from torch.nn import functional as F
+from report import environment
+from torch import nn
+from turned_digits import BASE_STEPS, Score, compared, fit, hits, shuffled
 
 from rankwise import LoRA, Method, adapt
 from rankwise.adapters.loldu import LoLDU
 from rankwise.adapters.svfit import SVFit
 
-LABELS, BATCH, BASE_STEPS, STEPS = 300, 64, 600, 400
+LABELS, STEPS = 300, 400
 RATES = (1e-3, 5e-3, 2e-2)
 METHODS: dict[str, Method | None] = {
     "head alone": None,
@@ -44,54 +42,27 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     seeds = range(parser.parse_args().seeds)
     torch.set_num_threads(1)
-    rows = []
-    for name, method in METHODS.items():
-        runs = {rate: [transferred(method, rate, seed) for seed in seeds] for rate in RATES}
-        best = max(RATES, key=lambda rate: statistics.mean(score for score, _ in runs[rate]))
-        scores = [score for score, _ in runs[best]]
-        rows.append([name, str(runs[best][0][1]), f"{best:g}", f"{statistics.mean(scores):.3f}"])
-        print(rows[-1], flush=True)
-    print(table(["method", "parameters beside the head", "learning rate", "accuracy"], rows))
+    print(compared(METHODS, RATES, seeds, transferred))
     print(environment(threads=1))
 
 
-def transferred(method: Method | None, rate: float, seed: int) -> tuple[float, int]:
-    """Accuracy on turned digits, and how many parameters the adapters train."""
+def transferred(method: Method | None, rate: float, seed: int) -> Score:
+    """Accuracy on turned digits; parameters beside the head."""
     generator = torch.Generator().manual_seed(seed)
-    images, labels = load_digits(return_X_y=True)
-    order = torch.randperm(len(labels), generator=generator)
-    x, y = torch.tensor(images / 16.0).float()[order], torch.tensor(labels)[order]
-    turned = torch.rot90(x.reshape(-1, 8, 8), 1, (1, 2)).reshape(-1, 64)
+    digits = shuffled(generator)
     torch.manual_seed(seed)
     layers = [nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU()]
     model = nn.Sequential(*layers, nn.Linear(128, 10))
-    fit(model, list(model.parameters()), (x, y), 1e-3, BASE_STEPS, generator)
+    fit(model, torch.optim.Adam(model.parameters(), lr=1e-3), (digits.upright, digits.labels), BASE_STEPS, generator)
     head = list(model[-1].parameters())
     added = [] if method is None else list(adapt(model, method, ["0", "2", "4"]).parameters())
     model.requires_grad_(False)
     for parameter in (*head, *added):
         parameter.requires_grad_()
-    fit(model, [*head, *added], (turned[:LABELS], y[:LABELS]), rate, STEPS, generator)
-    with torch.no_grad():
-        right = model(turned[LABELS:]).argmax(1) == y[LABELS:]
-    return float(right.float().mean()), sum(parameter.numel() for parameter in added)
-
-
-def fit(
-    model: nn.Module,
-    parameters: list[Tensor],
-    data: tuple[Tensor, Tensor],
-    rate: float,
-    steps: int,
-    generator: torch.Generator,
-) -> None:
-    """Adam on random batches."""
-    optimizer = torch.optim.Adam(parameters, lr=rate)
-    for _ in range(steps):
-        rows = torch.randint(len(data[1]), (BATCH,), generator=generator)
-        optimizer.zero_grad()
-        F.cross_entropy(model(data[0][rows]), data[1][rows]).backward()
-        optimizer.step()
+    optimizer = torch.optim.Adam([*head, *added], lr=rate)
+    fit(model, optimizer, (digits.turned[:LABELS], digits.labels[:LABELS]), STEPS, generator)
+    accuracy = float(hits(model, digits.turned[LABELS:], digits.labels[LABELS:]).mean())
+    return Score(accuracy, accuracy, sum(parameter.numel() for parameter in added))
 
 
 if __name__ == "__main__":

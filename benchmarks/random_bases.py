@@ -12,21 +12,19 @@ relative to LoRA of rank 16; and what autograd keeps for backward.
 """
 
 import argparse
-import statistics
 import time
 
 import peft
 import torch
 from report import environment, table
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
-from torch.nn import functional as F
+from turned_digits import Score, compared, fit, hits, upright_base
 
 from rankwise import LoRA, Method, adapt
 from rankwise.adapters.nola import NOLA
 from rankwise.adapters.randlora import RandLoRA
 
-LABELS, HELD, BATCH, BASE_STEPS, STEPS = 1300, 247, 64, 600, 300
+LABELS, HELD, STEPS = 1300, 247, 300
 RATES = (3e-3, 1e-2, 3e-2)
 DIGITS: dict[str, Method] = {
     "LoRA(rank=1)": LoRA(rank=1, alpha=2),
@@ -53,22 +51,6 @@ TIMED: dict[str, Method | peft.PeftConfig] = {
 }
 
 
-class Residual(nn.Module):
-    """Four hidden layers of one size."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.head = nn.Linear(64, 96), nn.Linear(96, 10)
-        self.blocks = nn.ModuleList([nn.Linear(96, 96) for _ in range(4)])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Scores of the ten digits."""
-        x = torch.relu(self.first(x))
-        for block in self.blocks:
-            x = x + torch.relu(block(x))
-        return self.head(x)
-
-
 def main() -> None:
     """Print the tables asked for."""
     parser = argparse.ArgumentParser()
@@ -77,7 +59,7 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     if asked.only in (None, "digits"):
-        print(digits(range(asked.seeds)))
+        print(compared(DIGITS, RATES, range(asked.seeds), transferred))
     if asked.only in (None, "spectrum"):
         print(spectrum())
     if asked.only in (None, "time"):
@@ -86,49 +68,15 @@ def main() -> None:
     print(environment(threads=1))
 
 
-def digits(seeds: range) -> str:
-    """Accuracy after the transfer."""
-    rows = []
-    for name, method in DIGITS.items():
-        runs = {rate: [transferred(method, rate, seed) for seed in seeds] for rate in RATES}
-        best = max(RATES, key=lambda rate: statistics.mean(chosen for chosen, _, _ in runs[rate]))
-        scores = [score for _, score, _ in runs[best]]
-        spread = f"{min(scores):.3f} to {max(scores):.3f}"
-        rows.append([name, str(runs[best][0][2]), f"{best:g}", f"{statistics.mean(scores):.3f}", spread])
-        print(rows[-1], flush=True)
-    return table(["method", "trainable parameters", "learning rate", "accuracy", "over seeds"], rows)
-
-
-def transferred(method: Method, rate: float, seed: int) -> tuple[float, float, int]:
-    """Accuracy on the digits that choose the rate and on the others, and how many parameters the adapters train."""
+def transferred(method: Method, rate: float, seed: int) -> Score:
+    """Accuracy on the digits that choose the rate and on the others."""
     generator = torch.Generator().manual_seed(seed)
-    images, labels = load_digits(return_X_y=True)
-    order = torch.randperm(len(labels), generator=generator)
-    x, y = torch.tensor(images / 16.0).float()[order], torch.tensor(labels)[order]
-    turned = torch.rot90(x.reshape(-1, 8, 8), 1, (1, 2)).reshape(-1, 64)
-    torch.manual_seed(seed)
-    model = Residual()
-    fit(model, torch.optim.Adam(model.parameters(), lr=1e-3), (x[:LABELS], y[:LABELS]), BASE_STEPS, generator)
+    model, digits = upright_base(seed, LABELS, generator)
     adaptation = adapt(model, method, r"blocks\..*", seed=seed)
-    fit(model, torch.optim.AdamW(adaptation.parameters(), lr=rate), (turned[:LABELS], y[:LABELS]), STEPS, generator)
-    with torch.no_grad():
-        right = (model(turned[LABELS:]).argmax(1) == y[LABELS:]).float()
-    return float(right[:HELD].mean()), float(right[HELD:].mean()), adaptation.summary().trainable
-
-
-def fit(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    data: tuple[Tensor, Tensor],
-    steps: int,
-    generator: torch.Generator,
-) -> None:
-    """Steps on random batches."""
-    for _ in range(steps):
-        rows = torch.randint(len(data[1]), (BATCH,), generator=generator)
-        optimizer.zero_grad()
-        F.cross_entropy(model(data[0][rows]), data[1][rows]).backward()
-        optimizer.step()
+    optimizer = torch.optim.AdamW(adaptation.parameters(), lr=rate)
+    fit(model, optimizer, (digits.turned[:LABELS], digits.labels[:LABELS]), STEPS, generator)
+    right = hits(model, digits.turned[LABELS:], digits.labels[LABELS:])
+    return Score(float(right[:HELD].mean()), float(right[HELD:].mean()), adaptation.summary().trainable)
 
 
 def spectrum() -> str:

@@ -10,18 +10,15 @@ that accuracy, the same for all seeds.
 """
 
 import argparse
-import statistics
 
 import torch
-from report import environment, table
-from sklearn.datasets import load_digits
-from torch import Tensor, nn
-from torch.nn import functional as F
+from report import environment
+from turned_digits import Score, compared, fit, hits, upright_base
 
 from rankwise import LoRA, Method, adapt
 from rankwise.adapters.mos import MoS
 
-LABELS, BATCH, BASE_STEPS, STEPS = 1300, 64, 600, 300
+LABELS, STEPS = 1300, 300
 RATES = (5e-3, 1e-2, 2e-2)
 METHODS: dict[str, Method] = {
     "LoRA(rank=2)": LoRA(rank=2, alpha=16),
@@ -34,72 +31,26 @@ METHODS: dict[str, Method] = {
 }
 
 
-class Residual(nn.Module):
-    """Four hidden layers of one kind and size."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.head = nn.Linear(64, 96), nn.Linear(96, 10)
-        self.blocks = nn.ModuleList([nn.Linear(96, 96) for _ in range(4)])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Scores of the ten digits."""
-        x = torch.relu(self.first(x))
-        for block in self.blocks:
-            x = x + torch.relu(block(x))
-        return self.head(x)
-
-
 def main() -> None:
     """Train everything and print the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=6)
     seeds = range(parser.parse_args().seeds)
     torch.set_num_threads(1)
-    rows = []
-    for name, method in METHODS.items():
-        runs = {rate: [transferred(method, rate, seed) for seed in seeds] for rate in RATES}
-        best = max(RATES, key=lambda rate: statistics.mean(score for score, _ in runs[rate]))
-        scores = [score for score, _ in runs[best]]
-        spread = f"{min(scores):.3f} to {max(scores):.3f}"
-        rows.append([name, str(runs[best][0][1]), f"{best:g}", f"{statistics.mean(scores):.3f}", spread])
-        print(rows[-1], flush=True)
-    print(table(["method", "trainable parameters", "learning rate", "accuracy", "over seeds"], rows))
+    print(compared(METHODS, RATES, seeds, transferred))
     print(environment(threads=1))
 
 
-def transferred(method: Method, rate: float, seed: int) -> tuple[float, int]:
-    """Accuracy on turned digits, and how many parameters the adapters train."""
+def transferred(method: Method, rate: float, seed: int) -> Score:
+    """Accuracy on turned digits."""
     generator = torch.Generator().manual_seed(seed)
-    images, labels = load_digits(return_X_y=True)
-    order = torch.randperm(len(labels), generator=generator)
-    x, y = torch.tensor(images / 16.0).float()[order], torch.tensor(labels)[order]
-    turned = torch.rot90(x.reshape(-1, 8, 8), 1, (1, 2)).reshape(-1, 64)
-    torch.manual_seed(seed)
-    model = Residual()
-    fit(model, torch.optim.Adam(model.parameters(), lr=1e-3), (x[:LABELS], y[:LABELS]), BASE_STEPS, generator)
+    model, digits = upright_base(seed, LABELS, generator)
     adaptation = adapt(model, method, r"blocks\..*", seed=seed)
     optimizer = torch.optim.AdamW(adaptation.parameters(), lr=rate)
     adaptation.attach(optimizer)
-    fit(model, optimizer, (turned[:LABELS], y[:LABELS]), STEPS, generator)
-    with torch.no_grad():
-        right = model(turned[LABELS:]).argmax(1) == y[LABELS:]
-    return float(right.float().mean()), adaptation.summary().trainable
-
-
-def fit(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    data: tuple[Tensor, Tensor],
-    steps: int,
-    generator: torch.Generator,
-) -> None:
-    """Steps on random batches."""
-    for _ in range(steps):
-        rows = torch.randint(len(data[1]), (BATCH,), generator=generator)
-        optimizer.zero_grad()
-        F.cross_entropy(model(data[0][rows]), data[1][rows]).backward()
-        optimizer.step()
+    fit(model, optimizer, (digits.turned[:LABELS], digits.labels[:LABELS]), STEPS, generator)
+    accuracy = float(hits(model, digits.turned[LABELS:], digits.labels[LABELS:]).mean())
+    return Score(accuracy, accuracy, adaptation.summary().trainable)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ The task, the training and the choice of the learning rate are those of `digits_
 """
 
 import argparse
-import statistics
 
 import torch
 from digits_transfer import RATES, transferred
-from report import environment, table
+from report import environment
+from turned_digits import compared
 
 from rankwise import LoRA, Method
 from rankwise.adapters.salt import SALT
@@ -35,14 +35,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     seeds = range(parser.parse_args().seeds)
     torch.set_num_threads(1)
-    rows = []
-    for name, method in METHODS.items():
-        runs = {rate: [transferred(method, rate, seed) for seed in seeds] for rate in RATES}
-        best = max(RATES, key=lambda rate: statistics.mean(score for score, _ in runs[rate]))
-        scores = [score for score, _ in runs[best]]
-        rows.append([name, str(runs[best][0][1]), f"{best:g}", f"{statistics.mean(scores):.3f}"])
-        print(rows[-1], flush=True)
-    print(table(["method", "parameters beside the head", "learning rate", "accuracy"], rows))
+    print(compared(METHODS, RATES, seeds, transferred))
     print(environment(threads=1))
 
 
