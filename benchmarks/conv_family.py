@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Adapters on a small U-Net: how well they move a segmentation to another domain, and what a kernel's factors cost.
 
-    python benchmarks/conv_family.py [--seeds 2] [--steps 250] [--write docs/benchmarks.md]
+    python benchmarks/conv_family.py [--seeds 2] [--steps 250]
 
 Transfer: a U-Net of 7,049 parameters learns bright discs in noise; then it is adapted to 24 images of dark bars under
 a ramp of intensity, by full fine-tuning, by its decoder alone, or by adapters on its five 3x3 convolutions (its 1x1
@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from report import environment, replace_section, table
+from report import environment, table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,6 +31,7 @@ from rankwise.adapters.convlora import ConvLoRA
 from rankwise.adapters.cpdora import CPDoRA
 from rankwise.adapters.cplora import CPLoRA
 from rankwise.adapters.dorac import DoRAC
+from rankwise.adapters.flora import FLoRA
 from rankwise.adapters.lorac import LoRAC
 from rankwise.core.adapter import Factored
 
@@ -45,7 +46,8 @@ FAMILY: dict[type[CPLoRA | ConvLoRA | LoRAC], tuple[int, ...]] = {
     DoRAC: (1, 4),
 }
 METHODS: dict[str, Method] = {
-    f"{kind.__name__}(rank={r})": kind(rank=r, alpha=2.0 * r) for kind, ranks in FAMILY.items() for r in ranks
+    **{f"{kind.__name__}(rank={r})": kind(rank=r, alpha=2.0 * r) for kind, ranks in FAMILY.items() for r in ranks},
+    **{f"FLoRA(rank={r})": FLoRA(rank=r) for r in (2, 4)},
 }
 RANKS = {  # the first layer's kernel of 8 x 1 x 3 x 3 needs no more
     **{f"{kind}(rank=32)": {"enc1": 9} for kind in ("CPLoRA", "CPDoRA")},
@@ -188,7 +190,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=250)
-    parser.add_argument("--write", help="put the tables into this Markdown file")
     options = parser.parse_args()
     torch.set_num_threads(1)
     results = mean([transfer(seed, options.steps, METHODS) for seed in range(options.seeds)])
@@ -198,10 +199,7 @@ def main() -> None:
     measured = [(shape, costs(*shape)) for shape in SHAPES]
     heads = ["channels", "map", "rank", "CPLoRA, side by side", "as one kernel"]
     cells = [[str(c), f"{s} x {s}", str(r), f"{a:.2f}", f"{b:.2f}"] for (c, s, r), (a, b) in measured]
-    text = f"{first}\n\n{table(heads, cells)}\n\n{environment(threads=1)}"
-    print(text)
-    if options.write:
-        replace_section(options.write, "convolutions", text)
+    print(f"{table(heads, cells)}\n\n{environment(threads=1)}")
 
 
 def _grid() -> tuple[Tensor, Tensor]:

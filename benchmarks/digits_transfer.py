@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a few singular values or pivots can learn: upright digits to digits turned by a quarter, from 300 labels.
+"""What few parameters can learn: upright digits to digits turned by a quarter, from 300 labels.
 
     python benchmarks/digits_transfer.py [--seeds 3]
 
@@ -18,6 +18,7 @@ from turned_digits import BASE_STEPS, Score, compared, fit, hits, shuffled
 from rankwise import LoRA, Method, adapt
 from rankwise.adapters.loldu import LoLDU
 from rankwise.adapters.svfit import SVFit
+from rankwise.adapters.tlora import TLoRA
 
 LABELS, STEPS = 300, 400
 RATES = (1e-3, 5e-3, 2e-2)
@@ -31,7 +32,10 @@ METHODS: dict[str, Method | None] = {
     'LoLDU(init="lu")': LoLDU(init="lu"),
     'LoLDU(init="constant")': LoLDU(init="constant"),
     "LoLDU(train_sigma=False)": LoLDU(train_sigma=False),
+    "TLoRA()": TLoRA(),
+    'TLoRA(rank=3, residual="ring")': TLoRA(rank=3, residual="ring"),
     "LoRA(rank=1)": LoRA(rank=1, alpha=1),
+    "LoRA(rank=2)": LoRA(rank=2, alpha=2),
     "LoRA(rank=4)": LoRA(rank=4, alpha=4),
 }
 

@@ -4,8 +4,8 @@
 
 A cell is "Y" if it works, "-" if it is refused with an error, "X" if it is accepted and wrong, "?" if it is not
 measured. A layer kind works if the output moves, every trainable tensor gets a gradient, and merging reproduces the
-output and changes the weights that were named. Measured on two layers in float64 with rankwise's own interface, but
-for what only PEFT's
+output and changes the weights that were named. Measured on two layers in float64 (linear ones, or convolutions where a
+method takes nothing else) with rankwise's own interface, but for what only PEFT's
 has: `2lora` and `mixB` are measured both through rankwise and through `peft.get_peft_model`, and both must hold.
 
 Not measured: ds (DeepSpeed needs several GPUs). fsdp is one process of FSDP2 that trains and saves; the contract tests
@@ -15,6 +15,7 @@ run two.
 import argparse
 import copy
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -30,9 +31,22 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 import rankwise
-from rankwise import DoRA, LoRA, Method, RankwiseError, adapt, methods
+from rankwise import (
+    ConvDoRA,
+    ConvLoRA,
+    CPDoRA,
+    CPLoRA,
+    DoRA,
+    DoRAC,
+    LoRA,
+    LoRAC,
+    Method,
+    RankwiseError,
+    adapt,
+    methods,
+)
 from rankwise.integrations.peft import register
-from rankwise.testing.grid import Cell, registered_name, tiny
+from rankwise.testing.grid import Cell, reason, registered_name, tiny
 from rankwise.testing.kinds import KINDS, Kind
 from rankwise.testing.trial import adapted, for_all, given, loss, near, perturb
 
@@ -54,6 +68,7 @@ OWN_RANK: dict[str, tuple[dict[str, int], int]] = {  # fields, and the rank of o
     "increlora": ({"target_rank": 4}, 2),
     "mos": ({}, 3),
 }
+DECOMPOSED: dict[type[Method], type[Method]] = {LoRA: DoRA, CPLoRA: CPDoRA, ConvLoRA: ConvDoRA, LoRAC: DoRAC}
 
 
 def _bitsandbytes_8bit(pair: nn.Module) -> None:
@@ -95,9 +110,15 @@ def kind_output(model: nn.Module, x: Tensor) -> Tensor:
     return model(x)
 
 
+def home(method: Method) -> Kind:
+    """The kind on which columns that are not about kinds are measured: linear, else the first that the method takes."""
+    kinds = [KIND["linear"], KIND["conv2d-square"]]
+    return next(kind for kind in kinds if reason(registered_name(method), kind.name, "start") is None)
+
+
 def merging(method: Method) -> None:
     """Unmerging gives the original bits back."""
-    adaptation = adapted(Cell(method, KIND["linear"], "unmerge"))
+    adaptation = adapted(Cell(method, home(method), "unmerge"))
     before = {name: target.parameter().clone() for name, target in adaptation.targets.items()}
     with given(adaptation, for_all(method)):
         adaptation.merge()
@@ -107,7 +128,7 @@ def merging(method: Method) -> None:
 
 def several(method: Method) -> None:
     """Two active adapters add up, and merge into what they computed."""
-    kind = KIND["linear"]
+    kind = home(method)
     x, base = kind.inputs(), kind.model()
     first = adapted(Cell(method, kind, "sum"), name="one")
     second = adapted(Cell(method, kind, "sum"), first.model, name="two", seed=1)
@@ -124,7 +145,7 @@ def several(method: Method) -> None:
 
 def mixed(method: Method) -> None:
     """Each row of a batch with its own adapter, in rankwise and in PEFT."""
-    kind = KIND["linear"]
+    kind = home(method)
     x, base = kind.inputs(), kind.model()
     first = adapted(Cell(method, kind, "mixed"), name="one")
     second = adapted(Cell(method, kind, "mixed"), first.model, name="two", seed=1)
@@ -146,7 +167,7 @@ def mixed(method: Method) -> None:
 
 def converting(method: Method) -> None:
     """The best LoRA of full rank is exact, and PEFT's own conversion takes the adapter too where it has no bias."""
-    kind = KIND["linear"]
+    kind = home(method)
     x, adaptation = kind.inputs(), adapted(Cell(method, kind, "convert"))
     model = adaptation.model.eval()
     with given(adaptation, for_all(method)):
@@ -161,7 +182,7 @@ def converting(method: Method) -> None:
 
 def swapping(method: Method) -> None:
     """Another adapter's saved tensors in place of the present ones under torch.compile, without compiling again."""
-    kind = KIND["linear"]
+    kind = home(method)
     x, first, second = kind.inputs(), adapted(Cell(method, kind, "save")), adapted(Cell(method, kind, "save"), seed=0)
     perturb(second, 5)
     runs = 0
@@ -187,7 +208,7 @@ def swapping(method: Method) -> None:
 
 def compiling(method: Method) -> None:
     """One graph, forward and backward, with the values of the plain run."""
-    kind = KIND["linear"]
+    kind = home(method)
     x, adaptation = kind.inputs(), adapted(Cell(method, kind, "compile"))
     torch._dynamo.reset()
     with given(adaptation, for_all(method)):
@@ -199,24 +220,27 @@ def compiling(method: Method) -> None:
 
 def magnitudes(method: Method) -> None:
     """DoRA's decomposition of a low-rank change, the only change it is defined for."""
-    if not isinstance(method, LoRA | DoRA):
-        raise rankwise.MethodError("DoRA is a method of its own here; it takes LoRA's change and no other")
-    layer(tiny(DoRA), KIND["linear"])
+    decomposed = DECOMPOSED.get(type(method), type(method))
+    if decomposed not in DECOMPOSED.values():
+        raise rankwise.MethodError("DoRA's decomposition is a method of its own here, for LoRA's change and kernels'")
+    layer(tiny(decomposed), home(method))
 
 
 def ranks(method: Method) -> None:
-    """A rank of its own for one layer, that shows in the shapes."""
-    changes, rank = OWN_RANK.get(registered_name(method), ({}, 1))
-    method = replace(method, **changes)
-    plain = adapt(KIND["linear"].model(), method, KIND["linear"].targets)
-    own = adapt(KIND["linear"].model(), method, KIND["linear"].targets, ranks={"late": rank})
-    before, after = (one.adapters["late"].state_dict() for one in (plain, own))
-    assert any(not torch.equal(before[name], after[name]) for name in before), "the rank did not change"
+    """A rank of its own for one layer, that shows in the shapes or, where they do not depend on it, in the function."""
+    changes, rank = OWN_RANK.get(registered_name(method), ({}, 2 if getattr(method, "rank", 0) == 1 else 1))
+    method, kind = replace(method, **changes), home(method)
+    plain, own = (adapt(kind.model(), method, kind.targets, ranks=one) for one in (None, {"late": rank}))
+    perturb(plain), perturb(own)
+    before, after = ([*one.adapters["late"].parameters()] for one in (plain, own))
+    if [p.shape for p in before] == [p.shape for p in after]:
+        deltas = [one.adapters["late"].delta() for one in (plain, own)]
+        assert not torch.allclose(*deltas), "the rank did not change"
 
 
 def sharding(method: Method) -> None:
     """FSDP2 in one process: train a step, save, load onto a plain base."""
-    kind = KIND["linear"]
+    kind = home(method)
     x, adaptation = kind.inputs(dtype=torch.float32), adapt(kind.model(torch.float32), method, kind.targets)
     perturb(adaptation)
     fully_shard(adaptation.model, mesh=init_device_mesh("cpu", (1,)))
@@ -235,7 +259,7 @@ def sharding(method: Method) -> None:
 
 def keeping(method: Method) -> None:
     """Saved and loaded, the outputs are the same to the last bit."""
-    kind = KIND["linear"]
+    kind = home(method)
     x, adaptation = kind.inputs(), adapted(Cell(method, kind, "save"))
     with tempfile.TemporaryDirectory() as folder:
         adaptation.save(folder)
@@ -250,7 +274,7 @@ def in_peft(method: Method) -> peft.PeftModel:
     fields = {config.renamed[key]: value for key, value in method.to_dict().items() if key != "method"}
     inputs = {f"default_{name}": method.input_values[1] for name in method.inputs}
     made = config(target_modules=["late", "early"], init_weights=False, scheduled=False, **fields, **inputs)
-    return peft.get_peft_model(KIND["linear"].model(), made).eval()
+    return peft.get_peft_model(home(method).model(), made).eval()
 
 
 def cells() -> dict[str, Callable[[Method], None] | None]:
@@ -279,6 +303,15 @@ def measure(method: Method, check: Callable[[Method], None] | None) -> tuple[str
     return "Y", ""
 
 
+def explained(name: str, found: dict[str, tuple[str, str]]) -> list[str]:
+    """A line for each thing that was said about cells that are not Y, with all columns it was said about."""
+    columns: dict[str, list[str]] = {}
+    for column, (entry, said) in found.items():
+        if entry in "-X":
+            columns.setdefault(re.sub("'late[^']*'", "the layer", said), []).append(column)
+    return [f"- {name}, {', '.join(where)}: {said}" for said, where in columns.items()]
+
+
 def main() -> None:
     """Measure, print the table and every cell that is not Y with its reason."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -295,7 +328,7 @@ def main() -> None:
         found = {column: measure(tiny(methods()[name]), check) for column, check in columns.items()}
         share = sum(entry == "Y" for entry, _ in found.values()) / len(found)
         rows.append([name, *(entry for entry, _ in found.values()), f"{share:.0%}"])
-        reasons += [f"- {name}, {column}: {said}" for column, (entry, said) in found.items() if entry in "-X"]
+        reasons += explained(name, found)
         print(" ".join(rows[-1]), flush=True)
     torch.distributed.destroy_process_group()
     head = ["method", *columns, "%"]

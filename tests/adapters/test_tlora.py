@@ -347,7 +347,7 @@ def test_a_transform_and_a_residual_learn_what_a_low_rank_update_of_more_paramet
     means, sizes = [], []
     for method in (TLoRA(rank=3, residual="ring"), LoRA(rank=2, alpha=2)):
         runs = [transferred(method, 2e-2, seed) for seed in range(3)]
-        means.append(sum(score for score, _ in runs) / 3)
-        sizes.append(runs[0][1])
+        means.append(sum(run.accuracy for run in runs) / 3)
+        sizes.append(runs[0].parameters)
     assert sizes[0] < sizes[1]
     assert means[0] > means[1] + 0.02
