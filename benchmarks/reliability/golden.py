@@ -15,9 +15,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from rankwise import Adaptation, Method, adapt, load, methods
+from rankwise import Adaptation, Method, load, methods
 from rankwise.testing.grid import tiny
-from reliability.models import Net, fitting, perturb, tokens
+from reliability.models import Net, adapted, fitting, perturb, tokens
 
 GOLDEN = Path(__file__).resolve().parents[2] / "tests" / "golden"
 TARGETS = ["fc", "out", "attn", "first", "second"]
@@ -62,7 +62,7 @@ def write() -> None:
         if folder.exists():
             continue
         model, targets = base(name)
-        adaptation = adapt(model, tiny(kind), targets=targets)
+        adaptation = adapted(model, tiny(kind), targets)
         perturb(adaptation.parameters())
         adaptation.save(folder)
         (folder / "outputs.json").write_text(json.dumps(outputs(model, adaptation).tolist()))

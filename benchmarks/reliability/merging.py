@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from rankwise import Adaptation, Method, adapt
+from rankwise import Adaptation, Method
 from rankwise.core.merge import exact_delta
-from reliability.models import fitting, perturb, tokens
+from reliability.models import adapted, fitting, perturb, tokens
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def disabled_differs(method: Method) -> bool:
 
 
 def _perturbed(model: nn.Module, method: Method, targets: list[str], scale: float) -> Adaptation:
-    adaptation = adapt(model, method, targets=targets)
+    adaptation = adapted(model, method, targets)
     model.eval()
     perturb(adaptation.parameters(), scale)
     return adaptation

@@ -6,7 +6,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from rankwise import Method
+from rankwise import Adaptation, Method, adapt
 from rankwise.testing.grid import reason
 
 M = TypeVar("M", bound=nn.Module)
@@ -80,6 +80,12 @@ def _drawn(model: M, seed: int) -> M:
         for parameter in model.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.3)
     return model
+
+
+def adapted(model: nn.Module, method: Method, targets: list[str]) -> Adaptation:
+    """The method on a model, with batches of `tokens` where it starts from data."""
+    batches = [tokens(seed=seed) for seed in (50, 51)] if method.calibrated else None
+    return adapt(model, method, targets, calibration=batches)
 
 
 def tokens(examples: int = 3, length: int = 5, seed: int = 0) -> torch.Tensor:

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from rankwise import Adaptation, Method, adapt, load
-from reliability.models import fitting, perturb, tokens
+from rankwise import Adaptation, Method, load
+from reliability.models import adapted, fitting, perturb, tokens
 
 STEPS, ACCUMULATE = 20, 2
 TARGETS = ["fc", "out", "attn", "first", "second"]
@@ -53,7 +53,7 @@ def unequal(method: Method, folder: Path, stops: int, seed: int = 0) -> list[int
 def _started(method: Method) -> Run:
     base, targets = fitting(type(method))
     model = nn.Sequential(base, nn.Dropout(0.2))
-    adaptation = adapt(model, method, targets=[name for name in targets if name in TARGETS])
+    adaptation = adapted(model, method, [name for name in targets if name in TARGETS])
     perturb(adaptation.parameters(), 0.05)
     return _run(model, adaptation)
 

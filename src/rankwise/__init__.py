@@ -2,16 +2,20 @@
 """Adapt, merge, convert and inspect neural networks through the rank and the spectrum of their weights."""
 
 from rankwise.adapters import (
+    EVA,
     MHR,
     NOLA,
     PEGO,
     SALT,
+    SNELL,
+    SNELLA,
     Bat,
     Bone,
     ConvDoRA,
     ConvLoRA,
     CPDoRA,
     CPLoRA,
+    DiffoRA,
     DoRA,
     DoRAC,
     FLoRA,
@@ -26,6 +30,7 @@ from rankwise.adapters import (
     RandLoRA,
     SVFit,
     TLoRA,
+    TriAdaptLoRA,
 )
 from rankwise.core.adapt import adapt, adaptations
 from rankwise.core.adaptation import Adaptation
@@ -36,10 +41,13 @@ from rankwise.core.method import Method, methods, register
 from rankwise.core.targets import Target
 
 __all__ = [
+    "EVA",
     "MHR",
     "NOLA",
     "PEGO",
     "SALT",
+    "SNELL",
+    "SNELLA",
     "Adaptation",
     "Adapter",
     "Bat",
@@ -49,6 +57,7 @@ __all__ = [
     "CheckpointError",
     "ConvDoRA",
     "ConvLoRA",
+    "DiffoRA",
     "DoRA",
     "DoRAC",
     "FLoRA",
@@ -70,6 +79,7 @@ __all__ = [
     "TLoRA",
     "Target",
     "TargetError",
+    "TriAdaptLoRA",
     "adapt",
     "adaptations",
     "load",

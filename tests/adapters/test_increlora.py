@@ -5,63 +5,15 @@ import copy
 
 import pytest
 import torch
+from growing_ranks import fitted
 from torch import nn
 from torch.nn import functional as F
 
+from growing_runs import PEAK, Run, batch, network, share
 from rankwise import MethodError, StateError, adapt, adaptations, load
 from rankwise.adapters.increlora import IncreLoRA
 from rankwise.testing import assert_close
 from rankwise.testing.layers import Experts
-
-PEAK = 0.01
-
-
-def network():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(7, 9), nn.Tanh(), nn.Linear(9, 6), nn.Tanh(), nn.Linear(6, 5)).double()
-
-
-def batch(step):
-    generator = torch.Generator().manual_seed(1000 + step)
-    x = torch.randn(16, 7, generator=generator, dtype=torch.float64)
-    return x, torch.stack([x[:, 0] * x[:, 1], x.sum(1), x[:, 2], -x[:, 3], x[:, 4].abs()], dim=1)
-
-
-def share(age, length, warmup):
-    """A linear schedule's share of the peak."""
-    return age / max(1, warmup) if age < warmup else max(0.0, (length - age) / max(1, length - warmup))
-
-
-class Run:
-    """A training run that can stop anywhere."""
-
-    def __init__(self, method, length, optimizer_class=torch.optim.AdamW):
-        self.model, self.step = network(), 0
-        self.adaptation = adapt(self.model, method)
-        self.optimize(method, length, optimizer_class)
-
-    def optimize(self, method, length, optimizer_class=torch.optim.AdamW):
-        self.optimizer = optimizer_class(self.adaptation.parameters(), lr=PEAK, weight_decay=0.05)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda t: share(t, length, method.init_warmup)
-        )
-        self.adaptation.attach(self.optimizer)
-
-    def train(self, steps):
-        """Take steps; give the ranks after each."""
-        history = []
-        for _ in range(steps):
-            x, y = batch(self.step)
-            F.mse_loss(self.model(x), y).backward()
-            self.optimizer.step()
-            self.schedule.step()
-            self.optimizer.zero_grad()
-            self.step += 1
-            history.append([int(one.rank) for one in self.adaptation.adapters.values()])
-        return history
-
-    def deltas(self):
-        return [one.delta().detach() for one in self.adaptation.adapters.values()]
 
 
 class Lists:
@@ -338,39 +290,12 @@ def test_a_layer_too_small_for_the_rank_is_refused():
         adapt(network(), IncreLoRA(target_rank=4, max_rank=6))
 
 
-TRUE_RANKS = (0, 0, 0, 1, 2, 3, 6, 8)
-
-
-def fitted(method, seed, steps=300):
-    """Eight 24 x 24 maps trained towards targets that differ by TRUE_RANKS: the distance left, and the ranks."""
-    generator = torch.Generator().manual_seed(seed)
-    model, targets = nn.ModuleList(), []
-    for rank in TRUE_RANKS:
-        layer = nn.Linear(24, 24, bias=False)
-        factors = [torch.linalg.qr(torch.randn(24, 24, generator=generator)).Q[:, :rank] for _ in range(2)]
-        targets.append(layer.weight.detach() + factors[0] @ factors[1].T)
-        model.append(layer)
-    adaptation = adapt(model, method, r"\d")
-    optimizer = torch.optim.AdamW(adaptation.parameters(), lr=5e-3)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
-    adaptation.attach(optimizer, audit=False)  # three of the maps have nothing to learn
-    for _ in range(steps):
-        x = torch.randn(64, 24, generator=generator)
-        sum(F.mse_loss(layer(x), x @ w.T) for layer, w in zip(model, targets, strict=True)).backward()
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-    adapters = adaptation.adapters.values()
-    left = [(a.target.weight() + a.delta() - w).square().sum() / 24 for a, w in zip(adapters, targets, strict=True)]
-    return float(sum(left)), [int(one.rank) for one in adapters]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_growth_finds_where_rank_is_needed(seed):
     growing = IncreLoRA(target_rank=3, init_warmup=10, incre_interval=10, top_h=2, total_steps=300)
     fixed = IncreLoRA(rank=3, target_rank=4, init_warmup=300)
-    (grown, ranks), (even, _) = fitted(growing, seed), fitted(fixed, seed)
+    (grown, ranks), (even, _) = fitted(growing, seed, 300), fitted(fixed, seed, 300)
     assert sum(ranks) == 24
     assert sum(ranks[-2:]) - 2 >= 0.7 * (24 - 8)
     assert even > 1.5 * grown

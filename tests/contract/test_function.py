@@ -4,7 +4,6 @@
 import pytest
 import torch
 
-from rankwise import adapt
 from rankwise.testing import trial
 from rankwise.testing.grid import registered_name
 from rankwise.testing.kinds import EXAMPLES
@@ -14,14 +13,14 @@ from rankwise.testing.kinds import EXAMPLES
 def test_starts_at_the_base_function(cell):
     model, x = cell.kind.model(), cell.kind.inputs()
     expected = model(x)
-    adaptation = adapt(model.eval(), cell.method, cell.kind.targets)
+    adaptation = trial.fresh(cell, model.eval())
     with trial.given(adaptation, trial.for_all(cell.method)):
         trial.near(model(x), expected)
 
 
 @pytest.mark.feature("gradient")
 def test_every_tensor_gets_a_gradient_within_three_steps(cell):
-    adaptation = adapt(cell.kind.model(), cell.method, cell.kind.targets)
+    adaptation = trial.fresh(cell)
     optimizer, reached = trial.attached(adaptation), set()
     for step in range(3):
         trial.train(adaptation, optimizer, [cell.kind.inputs(step)], cell.kind.batch_dim)
@@ -46,7 +45,8 @@ def test_forward_and_gradients_equal_the_dense_delta(cell):
 
 
 # Methods that stop a gradient on purpose, so that it is not the derivative of what they compute.
-STOPPED = {"dora": "||V|| counts as a constant in the backward pass"}
+_MAGNITUDE = "the magnitude that multiplies an entry counts as a constant in the backward pass"
+STOPPED = {"dora": "||V|| counts as a constant in the backward pass", "snell": _MAGNITUDE, "snella": _MAGNITUDE}
 
 
 @pytest.mark.feature("dense")

@@ -4,11 +4,12 @@
 import copy
 import json
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
 
-from rankwise import adapt, adaptations, load
+from rankwise import adaptations, load
 from rankwise.core.method import Method
 from rankwise.testing import trial
 from rankwise.testing.grid import registered_name
@@ -34,10 +35,10 @@ def test_save_and_load_are_identical(cell, tmp_path):
 @pytest.mark.feature("resume")
 def test_resuming_is_identical(cell, tmp_path):
     batches, dim = [cell.kind.inputs(step) for step in range(6)], cell.kind.batch_dim
-    whole = adapt(cell.kind.model(), cell.method, cell.kind.targets)
+    whole = trial.fresh(cell)
     trial.train(whole, trial.attached(whole), batches, dim)
 
-    first = adapt(cell.kind.model(), cell.method, cell.kind.targets)
+    first = trial.fresh(cell)
     optimizer = trial.attached(first)
     trial.train(first, optimizer, batches[:3], dim)
     first.save(tmp_path / "adapter")
@@ -92,7 +93,7 @@ def test_pickle_keeps_everything(cell):
 def test_json_round_trip(cell):
     again = Method.from_dict(json.loads(json.dumps(cell.method.to_dict())))
     assert again == cell.method and type(again) is type(cell.method)
-    built = [adapt(cell.kind.model(), method, cell.kind.targets) for method in (cell.method, again)]
+    built = [trial.fresh(replace(cell, method=method)) for method in (cell.method, again)]
     assert trial.identical(trial.state(built[0]), trial.state(built[1]))
 
 
@@ -103,7 +104,7 @@ def test_dtypes_are_what_was_asked_for(cell, tmp_path):
     output = model(x).dtype
     own = torch.float64 if cell.kind.dtype == torch.float64 else torch.float32
     for asked, expected in ((None, own), (torch.float32, torch.float32), (torch.float64, torch.float64)):
-        adaptation = adapt(model, cell.method, cell.kind.targets, dtype=asked)
+        adaptation = trial.fresh(cell, model, dtype=asked)
         assert {value.dtype for value in floating(adaptation)} == {expected}
         trial.train(adaptation, trial.attached(adaptation), [x], cell.kind.batch_dim)
         assert {value.dtype for value in floating(adaptation)} == {expected}
@@ -128,7 +129,7 @@ def test_the_seed_determines_everything(cell):
         model = cell.kind.model()
         torch.manual_seed(noise)
         before = torch.get_rng_state()
-        adaptation = adapt(model, cell.method, cell.kind.targets, seed=seed)
+        adaptation = trial.fresh(cell, model, seed=seed)
         assert torch.equal(torch.get_rng_state(), before), "the global generator was used"
         with trial.given(adaptation, trial.for_all(cell.method)):
             output = adaptation.model.eval()(cell.kind.inputs())

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from rankwise import adapt
 from rankwise.testing import trial
 from rankwise.testing.kinds import EXAMPLES
 
@@ -80,7 +79,7 @@ def test_a_step_over_equal_micro_batches_is_the_step_over_the_batch(cell):
     one = cell.kind.inputs().narrow(dim, 0, 1)
     states = []
     for batches in ([torch.cat([one, one], dim)], [one, one]):
-        adaptation = adapt(cell.kind.model(), cell.method, cell.kind.targets)
+        adaptation = trial.fresh(cell)
         trial.perturb(adaptation)
         optimizer = trial.attached(adaptation)
         for _ in range(4):

@@ -20,7 +20,7 @@ import torch
 from torch import distributed, multiprocessing, nn
 from torch.distributed.fsdp import fully_shard
 
-from rankwise import Adaptation, StateError, adapt, load
+from rankwise import Adaptation, StateError, load
 from rankwise.core.sharded import whole
 from rankwise.testing import trial
 from rankwise.testing.grid import Cell, cells
@@ -106,7 +106,7 @@ def data_parallel(cell: Cell, folder: Path) -> None:
     # torch cannot broadcast quantized weights; without that, the replicas must start out equal by themselves
     wrapped = nn.parallel.DistributedDataParallel(adaptation.model, init_sync=not cell.kind.quantized)
     with pytest.raises(StateError, match="already wrapped"):
-        adapt(wrapped, cell.method, cell.kind.targets, name="late-comer")
+        trial.fresh(cell, wrapped, name="late-comer")
     train(adaptation, wrapped, halves(cell, distributed.get_rank()))
     mine = trial.state(adaptation)
     for name, value in mine.items():
@@ -123,7 +123,7 @@ def sharded(cell: Cell, folder: Path) -> None:
     for layer in (adaptation.model.late, adaptation.model.early, adaptation.model):
         fully_shard(layer, ignored_params=kept)
     with pytest.raises(StateError, match="already sharded"):
-        adapt(adaptation.model, cell.method, cell.kind.targets, name="late-comer")
+        trial.fresh(cell, adaptation.model, name="late-comer")
     train(adaptation, adaptation.model, halves(cell, distributed.get_rank()))
     adaptation.save(folder)
     distributed.barrier()
@@ -139,7 +139,7 @@ RUN = {"compile": compiled, "ddp": data_parallel, "fsdp2": sharded}
 def started(cell: Cell) -> Adaptation:
     """The method on a fresh base, its tensors moved, the global generator of each process in another state."""
     torch.manual_seed(distributed.get_rank())
-    adaptation = adapt(cell.kind.model(), cell.method, cell.kind.targets)
+    adaptation = trial.fresh(cell)
     trial.perturb(adaptation)
     return adaptation
 

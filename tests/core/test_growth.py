@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankwise import LoRA
-from rankwise.core.growth import allocate, importance
+from rankwise.core.growth import allocate, importance, observe
 from rankwise.core.slot import Installed
 from rankwise.core.training import Training
 from rankwise.testing import assert_close
@@ -40,12 +40,15 @@ def test_importance_is_mean_times_doubt_with_the_new_mean():
     for scores in (torch.tensor([1.0, 2.0]), torch.tensor([4.0, 0.5]), torch.tensor([0.0, 1.0])):
         mean = 0.8 * mean + 0.2 * scores
         doubt = 0.6 * doubt + 0.4 * (scores - mean).abs()
-        assert_close(importance(training, scores, 0.8, 0.6), mean * doubt)
+        observe(training, scores, 0.8, 0.6)
+        assert_close(importance(training), mean * doubt)
 
 
 def test_a_score_that_overflowed_leaves_its_weight_as_it_was():
     training = Training("default", Installed(LoRA(), 0), {})
-    before = importance(training, torch.tensor([1.0, 2.0]), 0.8, 0.6)
-    after = importance(training, torch.tensor([torch.nan, 1.0]), 0.8, 0.6)
+    observe(training, torch.tensor([1.0, 2.0]), 0.8, 0.6)
+    before = importance(training)
+    observe(training, torch.tensor([torch.nan, 1.0]), 0.8, 0.6)
+    after = importance(training)
     assert after[0] == before[0]
     assert after[1] != before[1]

@@ -7,8 +7,10 @@ from rankwise.adapters.convdora import ConvDoRA
 from rankwise.adapters.convlora import ConvLoRA
 from rankwise.adapters.cpdora import CPDoRA
 from rankwise.adapters.cplora import CPLoRA
+from rankwise.adapters.diffora import DiffoRA
 from rankwise.adapters.dora import DoRA
 from rankwise.adapters.dorac import DoRAC
+from rankwise.adapters.eva import EVA
 from rankwise.adapters.flora import FLoRA
 from rankwise.adapters.hydra import Hydra
 from rankwise.adapters.increlora import IncreLoRA
@@ -23,20 +25,27 @@ from rankwise.adapters.petalface import PETALface
 from rankwise.adapters.poly import Poly
 from rankwise.adapters.randlora import RandLoRA
 from rankwise.adapters.salt import SALT
+from rankwise.adapters.snell import SNELL
+from rankwise.adapters.snella import SNELLA
 from rankwise.adapters.svfit import SVFit
 from rankwise.adapters.tlora import TLoRA
+from rankwise.adapters.triadaptlora import TriAdaptLoRA
 
 __all__ = [
+    "EVA",
     "MHR",
     "NOLA",
     "PEGO",
     "SALT",
+    "SNELL",
+    "SNELLA",
     "Bat",
     "Bone",
     "CPDoRA",
     "CPLoRA",
     "ConvDoRA",
     "ConvLoRA",
+    "DiffoRA",
     "DoRA",
     "DoRAC",
     "FLoRA",
@@ -51,4 +60,5 @@ __all__ = [
     "RandLoRA",
     "SVFit",
     "TLoRA",
+    "TriAdaptLoRA",
 ]

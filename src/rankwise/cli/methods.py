@@ -4,6 +4,7 @@
 import re
 from typing import Annotated
 
+import torch
 import typer
 from rich.table import Table
 from rich.text import Text
@@ -16,7 +17,10 @@ from rankwise.cli.terminal import output
 from rankwise.core.errors import MethodError, TargetError
 from rankwise.core.method import Method
 from rankwise.recipes.errors import RecipeError
+from rankwise.recipes.recipe import with_total_steps
 from rankwise.testing.table import contract_table
+
+_STEPS = 10_000  # of training, for methods that must know; no count depends on it
 
 
 @reported
@@ -46,8 +50,9 @@ def methods(
 
 def parameters(kind: type[Method], out: int, into: int) -> str:
     """The trainable parameters of a method's defaults on a linear layer; "-" if it does not fit one."""
-    model = nn.Sequential(nn.Linear(into, out))
+    model, method = nn.Sequential(nn.Linear(into, out)), with_total_steps(kind(), _STEPS)
+    inputs = [torch.eye(into)] if kind.calibrated else None
     try:
-        return f"{rankwise.adapt(model, kind(), targets=['0']).summary().trainable:,}"
+        return f"{rankwise.adapt(model, method, targets=['0'], calibration=inputs).summary().trainable:,}"
     except (MethodError, TargetError):
         return "-"

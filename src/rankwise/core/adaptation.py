@@ -290,7 +290,7 @@ class Adaptation:
 
     def summary(self) -> Summary:
         """What is adapted: targets, shapes, trainable parameters."""
-        return summarize(self.model, self.name, self.method, self.adapters, self.shared)
+        return summarize(self.model, self.name, self._installed, self.adapters)
 
     @property
     def _installed(self) -> Installed:

@@ -59,7 +59,7 @@ class Saved:
         seed: the seed it was built from.
         scale: the adapter's scale.
         dtype: dtype of the adapter's tensors.
-        ranks: ranks given for some targets.
+        ranks: ranks given for some targets; 0 for a weight that got no adapter.
         targets: fingerprints of the base weights by target name.
         tensors: all tensors by key.
     """
@@ -175,7 +175,7 @@ def fill(saved: Saved, installed: Installed, adapters: dict[str, Adapter]) -> No
     for adapter in adapters.values():
         _finish(adapter, saved.path)
     installed.schedule = dict(saved.part("schedule"))
-    installed.scale = saved.scale
+    installed.scale, installed.ranks = saved.scale, saved.ranks
 
 
 def _load(module: torch.nn.Module, tensors: dict[str, Tensor], where: str) -> None:
@@ -214,8 +214,11 @@ def _described(text: bytes, path: str) -> dict[str, Any]:
     _closed(described, _SCHEMA, path)
     if described["dtype"] not in _DTYPES:
         raise CheckpointError(f"{path}: dtype {described['dtype']!r} is not one of {listed(_DTYPES)}.")
-    if not all(type(rank) is int and rank > 0 for rank in described["ranks"].values()):
-        raise CheckpointError(f"{path}: ranks must be positive integers, found {described['ranks']}.")
+    if not all(type(r) is int and r >= (name in described["targets"]) for name, r in described["ranks"].items()):
+        raise CheckpointError(
+            f"{path}: ranks must be positive integers, or 0 for a weight without an adapter, found "
+            f"{described['ranks']}."
+        )
     if not described["targets"] or not math.isfinite(described["scale"]):
         raise CheckpointError(f"{path}: no targets, or a scale that is not finite.")
     for name, target in described["targets"].items():

@@ -50,7 +50,8 @@ def load(
     for target in found:
         target.restoring = True
     try:
-        parts = assemble(saved.method, found, ranks=saved.ranks, dtype=dtype or saved.dtype, seed=saved.seed)
+        given = {target: rank for target, rank in saved.ranks.items() if rank}
+        parts = assemble(saved.method, found, ranks=given, dtype=dtype or saved.dtype, seed=saved.seed)
     except (MethodError, TargetError) as error:
         raise CheckpointError(f"{saved.path}: {error}") from error
     finally:

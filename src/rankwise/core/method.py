@@ -6,8 +6,8 @@ to and from plain data with a closed schema: an unknown field or a value of the 
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType, NoneType, UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -18,6 +18,7 @@ from rankwise.core.targets.base import Target
 
 if TYPE_CHECKING:
     from rankwise.core.adapter import Adapter
+    from rankwise.core.calibration import Calibrated, Calibration
     from rankwise.core.training import Training
 
 _REGISTRY: dict[str, type["Method"]] = {}
@@ -32,6 +33,7 @@ class Method:
         inputs: names of the per-example values that the method reads from the context.
         input_values: three values that those may take with `tiny`, for the contract tests.
         scheduled: whether the method changes over training, so that `attach(optimizer)` is required.
+        calibrated: whether the method starts from data, so that `adapt` needs `calibration=`.
         tiny: field values that make the method fit layers of 3 to 8 features and a run of 6 steps, for the contract
             tests; ranks are lowered to 2 without being named here.
     """
@@ -39,6 +41,7 @@ class Method:
     inputs: ClassVar[tuple[str, ...]] = ()
     input_values: ClassVar[tuple[float, float, float]] = (0.2, 0.55, 0.9)
     scheduled: ClassVar[bool] = False
+    calibrated: ClassVar[bool] = False
     tiny: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     def __post_init__(self) -> None:
@@ -61,6 +64,20 @@ class Method:
     def shared(self, targets: list[Target]) -> nn.Module | None:
         """Build what the adapters of all targets share, None if nothing; never a registered part of an adapter."""
         return None
+
+    def at_rank(self, rank: int) -> "Method":
+        """The method of a weight that has a rank of its own."""
+        return replace(self, **{"rank": rank})
+
+    def calibrate(self, targets: list[Target], methods: "Sequence[Method]", calibration: "Calibration") -> "Calibrated":
+        """Choose ranks and start values from data, before any adapter is built; only with `calibrated`.
+
+        Args:
+            targets: the targets.
+            methods: this method at the rank that each target was given.
+            calibration: runs the batches.
+        """
+        raise MethodError(f"{type(self).__name__} defines no calibrate(targets, methods, calibration).")
 
     def penalty(self, training: "Training") -> Tensor | None:
         """The regularizer to add to the loss, None if the method has none."""
@@ -89,6 +106,13 @@ class Method:
         value = getattr(self, field)
         if not 0 <= value < 1:
             raise MethodError(f"{type(self).__name__}.{field} must be in [0, 1), got {value}.")
+
+    def required(self, field: str, what: str) -> Any:
+        """The value of a field that has no default; refused if it is None, with `what` the field is."""
+        value = getattr(self, field)
+        if value is None:
+            raise MethodError(f"{type(self).__name__}.{field} must be given: {what}.")
+        return value
 
     def to_dict(self) -> dict[str, Any]:
         """The method's name and fields as plain data."""

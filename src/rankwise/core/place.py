@@ -7,12 +7,13 @@ touched.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from rankwise.core.adapter import Adapter
+from rankwise.core.calibration import Calibrated, Calibration
 from rankwise.core.errors import MethodError, StateError, TargetError, listed, nearest
 from rankwise.core.layer import SLOTS, install, require_unpatched, slots
 from rankwise.core.method import Method
@@ -38,9 +39,17 @@ class Parts:
 
 
 def assemble(
-    method: Method, found: list[Target], *, ranks: dict[str, int], dtype: torch.dtype | None, seed: int
+    method: Method,
+    found: list[Target],
+    *,
+    ranks: dict[str, int],
+    dtype: torch.dtype | None,
+    seed: int,
+    calibration: Calibration | None = None,
 ) -> Parts:
     """Build the adapters of all targets and what they share.
+
+    With calibration the method first chooses every target's rank, and start values, from data.
 
     Raises:
         MethodError: if a field does not fit a target.
@@ -49,7 +58,11 @@ def assemble(
     for target in found:
         target.seed = seed
         require_unpatched(target)
-    chosen = with_ranks(method, found, ranks)
+    chosen, start = with_ranks(method, found, ranks), Calibrated({}, {})
+    if calibration is not None:
+        start = method.calibrate(found, chosen, calibration)
+        found, ranks = [target for target in found if start.ranks[target.name]], start.ranks
+        chosen = [method.at_rank(ranks[target.name]) for target in found]
     shared = method.shared(found)
     adapters = {
         target.name: one.adapter(target) if shared is None else one.adapter(target, shared)  # type: ignore[call-arg]
@@ -57,6 +70,9 @@ def assemble(
     }
     for adapter in adapters.values():
         adapter.to(device=adapter.target.device, dtype=dtype or adapter.target.compute_dtype)
+    for name, tensors in start.tensors.items():
+        for key, value in tensors.items():
+            adapters[name].get_parameter(key).data.copy_(value)
     if shared is not None:
         shared.to(device=found[0].device, dtype=dtype or found[0].compute_dtype)
     return Parts(Installed(method, seed, ranks=ranks, shared=shared), adapters)
@@ -101,7 +117,7 @@ def with_ranks(method: Method, found: list[Target], ranks: Mapping[str, int]) ->
             f"{type(method).__name__} has no field 'rank', so ranks={dict(ranks)} means nothing; drop it."
         )
     return [
-        replace(method, **{"rank": ranks[max(hits, key=len)]}) if hits else method
+        method.at_rank(ranks[max(hits, key=len)]) if hits else method
         for hits in ([suffix for suffix in ranks if suffix_of(suffix, name)] for name in names)
     ]
 

@@ -37,7 +37,7 @@ class Installed:
         active: whether it takes part.
         merged: whether its delta is in the base weights now.
         merged_in: the context in which it was merged, with the values that its delta had there.
-        ranks: ranks given for some targets, by name suffix.
+        ranks: ranks given for some targets, by name suffix; 0 for a weight that got no adapter.
         attachment: the optimizer hooks that run its schedule, None if there are none.
         schedule: the state of the method's schedule: counters and tensors by name.
         shared: what its adapters share.

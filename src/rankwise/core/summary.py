@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from torch import nn
 
 from rankwise.core.adapter import Adapter
+from rankwise.core.errors import listed
 from rankwise.core.method import Method
 from rankwise.core.select import all_candidates
+from rankwise.core.slot import Installed
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Summary:
         shared: trainable parameters that the targets share.
         candidates: how many weights of the model could be adapted.
         total: parameters of the whole model, adapters included.
+        without: targets that the method gave rank 0, so that they have no adapter.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Summary:
     shared: int
     candidates: int
     total: int
+    without: tuple[str, ...] = ()
 
     @property
     def trainable(self) -> int:
@@ -56,19 +60,21 @@ class Summary:
             f"  {count:4d} x {leaf:<24} {kind:<18} {'x'.join(map(str, shape)):<16} {parameters:>10,} each"
             for (leaf, kind, shape, parameters), count in groups.items()
         ]
-        return "\n".join([head, *lines, *([f"  shared: {self.shared:,}"] if self.shared else [])])
+        shared = [f"  shared: {self.shared:,}"] if self.shared else []
+        without = [f"  rank 0, no adapter: {listed(self.without)}"] if self.without else []
+        return "\n".join([head, *lines, *shared, *without])
 
 
-def summarize(
-    model: nn.Module, name: str, method: Method, adapters: dict[str, Adapter], shared: nn.Module | None
-) -> Summary:
+def summarize(model: nn.Module, name: str, installed: Installed, adapters: dict[str, Adapter]) -> Summary:
     """Count what one adaptation adds to a model."""
     rows = tuple(
         Row(path, type(adapter.target).__name__, adapter.target.shape, _trainable(adapter))
         for path, adapter in adapters.items()
     )
     total = sum(p.numel() for p in model.parameters())
-    return Summary(name, method, rows, _trainable(shared), len(all_candidates(model)), total)
+    without = tuple(path for path, rank in installed.ranks.items() if rank == 0)
+    candidates = len(all_candidates(model))
+    return Summary(name, installed.method, rows, _trainable(installed.shared), candidates, total, without)
 
 
 def _trainable(module: nn.Module | None) -> int:

@@ -143,7 +143,7 @@ def audit(training: Training) -> None:
     for name, parameter in named:
         owners.setdefault(name.rsplit(".", 1)[0] if not name.startswith("shared.") else "shared", []).append(parameter)
     dead = [owner for owner, parameters in owners.items() if not _any_gradient(parameters)]
-    if dead and not (training.shared is not None and "shared" not in dead):
+    if dead and ("shared" not in owners or len(dead) == len(owners)):  # what shares may wait for each other's turn
         raise StateError(
             f"adapter {training.name!r}: every gradient is exactly zero after the first backward pass at "
             f"{listed(dead)}. The adapter cannot learn there: look for a zero loss, masked "

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
+from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rankwise.core.adapt import adapt
 from rankwise.core.adaptation import Adaptation
 from rankwise.core.errors import listed
 from rankwise.core.load import load
-from rankwise.recipes.batches import Collator
+from rankwise.recipes.batches import Collator, Ordered
 from rankwise.recipes.data import Data
 from rankwise.recipes.encode import Encoded, encode
 from rankwise.recipes.errors import DataError, ModelError, RecipeError
@@ -76,7 +77,12 @@ def load_job(recipe: TuneRecipe, data: Data, console: Console, checkpoint: Path 
     train, held_out = _split(recipe, data, tokenizer, console)
     steps = recipe.steps or math.ceil(len(train) * recipe.epochs / (recipe.batch_size * recipe.accumulate))
     if checkpoint is None:
-        adaptation = adapt(model, with_total_steps(recipe.method, steps), recipe.targets, seed=recipe.seed)
+        method, batches = with_total_steps(recipe.method, steps), None
+        if method.calibrated:
+            batches = DataLoader(
+                Ordered(train, range(len(train))), recipe.batch_size, collate_fn=Collator(pad_token(tokenizer))
+            )
+        adaptation = adapt(model, method, recipe.targets, seed=recipe.seed, calibration=batches)
     else:
         adaptation = load(model, checkpoint)
     summary = adaptation.summary()

@@ -8,6 +8,7 @@ of the refusal's own message as the reason; the tests check that the refusal com
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from itertools import product
 
 import rankwise.adapters  # noqa: F401 - registers the methods
 from rankwise.core.errors import RankwiseError
@@ -57,11 +58,6 @@ class Empty:
     feature: str
     reason: str
 
-    def covers(self, method: str, kind: str, feature: str) -> bool:
-        """Whether a cell is one of these."""
-        asked = ((self.method, method), (self.kind, kind), (self.feature, feature))
-        return all(mine in ("*", other) for mine, other in asked)
-
 
 _OTHER_GROUP = "would mix output channels of different groups, which no grouped kernel can do"
 _ROUNDED_AWAY = "writing a small update into it would erase most of it"
@@ -73,7 +69,12 @@ _NOT_SQUARE = "defined on square kernels of two dimensions alone"
 _CONVOLUTIONS = [kind.name for kind in KINDS if kind.name.startswith("conv")]
 _SQUARE = ("conv2d-square", "conv-grouped")
 _OTHERS = [kind.name for kind in KINDS if kind.name not in _CONVOLUTIONS]
+_UNCALLED = [*(kind.name for kind in KINDS if kind.name.startswith("mha")), "encoder-layer", "lstm", "gru"]
+_UNCALLED += ["raw-matrix", "experts-3d", "tied-embedding-head"]
+_NO_INPUT = "is read without its layer being called, so EVA cannot see its inputs"
 EMPTY: tuple[Empty, ...] = (
+    *(Empty("eva", kind, "*", _NO_INPUT) for kind in _UNCALLED),
+    Empty("eva", "embedding", "*", "whose inputs are indices without principal directions"),
     *(Empty(method, "conv-depthwise", "*", _DEPTHWISE) for method in ("convlora", "convdora")),
     *(Empty(m, kind, "*", _NO_CONVOLUTION) for m in ("convlora", "convdora", "lorac", "dorac") for kind in _OTHERS),
     *(Empty(m, k, "*", _NOT_SQUARE) for m in ("lorac", "dorac") for k in _CONVOLUTIONS if k not in _SQUARE),
@@ -86,6 +87,7 @@ EMPTY: tuple[Empty, ...] = (
     Empty("hydra", "conv-depthwise", "*", _OTHER_GROUP),
     Empty("hydra", "conv-transpose-grouped", "*", _OTHER_GROUP),
 )
+_BY_PLACE = {(one.method, one.kind, one.feature): one for one in EMPTY}
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,8 @@ def cells(feature: str) -> list[Cell]:
 
 def reason(method: str, kind: str, feature: str) -> Empty | None:
     """Why a cell is empty, None if it is not."""
-    return next((one for one in EMPTY if one.covers(method, kind, feature)), None)
+    places = product((method, "*"), (kind, "*"), (feature, "*"))
+    return next((_BY_PLACE[place] for place in places if place in _BY_PLACE), None)
 
 
 def tiny(method: type[Method]) -> Method:

@@ -45,8 +45,9 @@ def _block(title: str, columns: Sequence[str], entry: Callable[[str, str], str])
 
 def _of_feature(method: str, feature: str, notes: dict[str, str]) -> str:
     """The entry of one feature, over the kinds that have any."""
-    whole = {one.kind for one in EMPTY if one.feature == "*" and one.covers(method, one.kind, feature)}
-    return _letters(method, [kind.name for kind in KINDS if kind.name not in whole], [feature], notes)
+    found = [(kind.name, reason(method, kind.name, feature)) for kind in KINDS]
+    kinds = [kind for kind, one in found if one is None or one.feature != "*"]
+    return _letters(method, kinds, [feature], notes)
 
 
 def _letters(method: str, kinds: Sequence[str], features: Sequence[str], notes: dict[str, str]) -> str:

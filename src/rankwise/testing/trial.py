@@ -26,10 +26,24 @@ Values = Mapping[str, Tensor | float]
 _CHAIN = {torch.float16: 8, torch.bfloat16: 2}  # eight units in the last place: a layer's steps round one after another
 
 
+def fresh(
+    cell: Cell,
+    model: nn.Module | None = None,
+    *,
+    name: str = "default",
+    seed: int = 0,
+    dtype: torch.dtype | None = None,
+) -> Adaptation:
+    """The cell's method on a model (a new base if None), at its start, with batches of the kind's inputs if need be."""
+    model = cell.kind.model() if model is None else model
+    given = next(p.dtype for p in model.parameters() if p.is_floating_point())
+    batches = [cell.kind.inputs(50 + batch, given) for batch in range(2)] if cell.method.calibrated else None
+    return adapt(model, cell.method, cell.kind.targets, name=name, seed=seed, dtype=dtype, calibration=batches)
+
+
 def adapted(cell: Cell, model: nn.Module | None = None, *, name: str = "default", seed: int = 0) -> Adaptation:
     """The cell's method on a model (a fresh base if None), its tensors moved off their start, attached if need be."""
-    model = cell.kind.model() if model is None else model
-    adaptation = adapt(model, cell.method, cell.kind.targets, name=name, seed=seed)
+    adaptation = fresh(cell, model, name=name, seed=seed)
     perturb(adaptation, seed)
     if cell.method.scheduled:
         attached(adaptation)

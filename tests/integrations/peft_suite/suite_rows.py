@@ -42,11 +42,13 @@ MODELS: list[tuple[str, list[str], int]] = [
 
 
 GROUPED = ("Conv1dGroups", "Conv2dGroups", "Conv2dGroups2")
+CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")
 
 # The fields of a method for a rank that fits the layers, and for a model.
 FIELDS: dict[str, Callable[[int, str], dict[str, object]]] = {
     "hydra": lambda rank, model: {"rank_parallel": rank, "rank_sequential": 0 if model in GROUPED else rank},
     "increlora": lambda rank, model: {"rank": rank - 1, "target_rank": rank, "alpha": 64.0},
+    "bat": lambda rank, model: {"rank": 1},  # it divides the sides of all these layers
     "mos": lambda rank, model: {"rank": rank, "equivalent_rank": rank, "private_rank": rank - 1},
 }
 
@@ -72,9 +74,28 @@ DEFAULTS: dict[str, dict[str, object]] = {
     "mos": {"rank": 2},  # it shares vectors between layers, and one layer has none to share
 }
 
+
+def _no_kernel(modules: list[str]) -> str:
+    return "" if set(modules) <= set(CONVOLUTIONS) else "it is defined on convolution kernels alone"
+
+
+def _no_square_kernel(modules: list[str]) -> str:
+    return "" if modules == ["conv2d"] else "it is defined on square kernels of two dimensions alone"
+
+
+def _no_linear(modules: list[str]) -> str:
+    known = {*CONVOLUTIONS, "emb"}
+    return "it transforms the input features of linear layers alone" if set(modules) & known else ""
+
+
 # Rows that cannot be, and why.
-NO_ROW: dict[str, Callable[[int, str], str]] = {
-    "increlora": lambda rank, model: "a weight of rank 1 has no rank to grow to" if rank < 2 else "",
+NO_ROW: dict[str, Callable[[int, list[str]], str]] = {
+    "increlora": lambda rank, modules: "a weight of rank 1 has no rank to grow to" if rank < 2 else "",
+    "convlora": lambda rank, modules: _no_kernel(modules),
+    "convdora": lambda rank, modules: _no_kernel(modules),
+    "lorac": lambda rank, modules: _no_square_kernel(modules),
+    "dorac": lambda rank, modules: _no_square_kernel(modules),
+    "tlora": lambda rank, modules: _no_linear(modules),
 }
 
 # Tests of PEFT's that do not apply to a method, and why.
@@ -118,15 +139,26 @@ def settings(method: type[Method], rank: int, model: str, modules: str = "") -> 
     return plain | {f"default_{name}": float(method.input_values[1]) for name in method.inputs}
 
 
+def refused(name: str, rank: int, modules: list[str]) -> str:
+    """Why a method has no row on some modules, empty if it has."""
+    return NO_ROW[name](rank, modules) if name in NO_ROW else ""
+
+
+def on_linear() -> dict[str, type[Method]]:
+    """The methods that take linear layers, which some of PEFT's tests fix."""
+    return {name: method for name, method in methods().items() if not refused(name, 2, ["lin0"])}
+
+
 def rows() -> list[tuple[str, str, type[RankwiseConfig], dict[str, object]]]:
     """PEFT's TEST_CASES: a name, a model, a config class and its arguments."""
     found = []
     for name, method in methods().items():
         for model, modules, rank in MODELS:
-            if not (name in NO_ROW and NO_ROW[name](rank, model)):
+            if not refused(name, rank, modules):
                 label = f"rw{name} {model} {'+'.join(modules)}"
                 values = {"target_modules": modules, **settings(method, rank, model, "+".join(modules))}
                 found.append((label, model, CONFIGS[name], values))
+    for name, method in on_linear().items():
         saved = {"target_modules": ["lin0"], "modules_to_save": ["lin1"], **settings(method, 2, "MLP")}
         found.append((f"rw{name} MLP lin0 saving lin1", "MLP", CONFIGS[name], saved))
     return found
@@ -138,7 +170,7 @@ def left_out() -> list[str]:
         f"rw{name} {model} {'+'.join(modules)}: {why}"
         for name in methods()
         for model, modules, rank in MODELS
-        if name in NO_ROW and (why := NO_ROW[name](rank, model))
+        if (why := refused(name, rank, modules))
     ]
 
 
@@ -149,13 +181,14 @@ def classes() -> list[type[RankwiseConfig]]:
             found.__name__, [(key, object, value) for key, value in DEFAULTS.get(name, {}).items()], bases=(found,)
         )
         for name, found in CONFIGS.items()
+        if name in on_linear()
     ]
 
 
 def active_rows() -> list[tuple[str, str, type[RankwiseConfig], dict[str, object], dict[str, object]]]:
     """PEFT's MULTIPLE_ACTIVE_ADAPTERS_TEST_CASES: two configs on one model, on the same layer and on different ones."""
     found = []
-    for name, method in methods().items():
+    for name, method in on_linear().items():
         shared = {"init_weights": False, **settings(method, 2, "MLP")}
         for label, second in (("same", "lin0"), ("different", "lin1")):
             first = {"target_modules": ["lin0"], **shared}
@@ -167,7 +200,7 @@ def active_rows() -> list[tuple[str, str, type[RankwiseConfig], dict[str, object
 def mixed_rows() -> list[tuple[str, RankwiseConfig, RankwiseConfig]]:
     """PEFT's MIXED_ADAPTER_TEST_CASES: two configs whose adapters share a batch."""
     found = []
-    for name, method in methods().items():
+    for name, method in on_linear().items():
         one = CONFIGS[name](target_modules=["lin0"], init_weights=False, **settings(method, 2, "MLP"))
         two = CONFIGS[name](target_modules=["lin0", "lin1"], init_weights=False, seed=1, **settings(method, 2, "MLP"))
         found.append((f"rw{name}", one, two))

@@ -23,6 +23,8 @@ __all__ = ["export_peft", "import_peft", "register"]
 def register() -> "dict[str, type[RankwiseConfig]]":
     """Make every method of rankwise one of PEFT's, with the type `RW` and its name.
 
+    Methods that start from data (EVA) are left out: `peft.get_peft_model` has no place for a loader.
+
     May be called again, for instance after new methods were registered with rankwise. It must have been called before
     PEFT loads an adapter of such a type.
 

@@ -15,7 +15,7 @@ from peft import PeftType
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING
 from peft.utils import register_peft_method
 
-from rankwise.core.errors import StateError
+from rankwise.core.errors import MethodError, StateError
 from rankwise.core.method import Method, method_class, methods
 from rankwise.integrations.peft.config import RankwiseConfig, config_class, peft_name
 from rankwise.integrations.peft.tuner import tuner_class
@@ -23,17 +23,22 @@ from rankwise.integrations.peft.tuner import tuner_class
 
 def register_all() -> dict[str, type[RankwiseConfig]]:
     """Register every method that is not registered yet; see `rankwise.integrations.peft.register`."""
-    return {name: config(name) for name in methods()}
+    return {name: config(name) for name, method in methods().items() if not method.calibrated}
 
 
 def config(name: str) -> type[RankwiseConfig]:
     """The config class of a method, registered if it is not yet.
 
     Raises:
-        MethodError: if there is no such method.
+        MethodError: if there is no such method, or it starts from data.
         StateError: if PEFT has something else under its name or prefix.
     """
     method = method_class(name)
+    if method.calibrated:
+        raise MethodError(
+            f"{method.__name__} starts from data, which peft.get_peft_model has no place for; use rankwise.adapt with "
+            "calibration=loader, and convert(LoRA(...)) and export_peft for a folder of PEFT's."
+        )
     known = peft_name(method).upper()
     if known in PeftType.__members__ and PeftType[known] in PEFT_TYPE_TO_CONFIG_MAPPING:
         found = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType[known]]
