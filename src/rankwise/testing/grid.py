@@ -128,7 +128,8 @@ class Cell:
 
 def cells(feature: str) -> list[Cell]:
     """Every registered method on every kind of target, for one feature."""
-    return [Cell(tiny(method), kind, feature) for method in methods().values() for kind in KINDS]
+    small = [tiny(method) for method in methods().values()]
+    return [Cell(method, kind, feature) for method in small for kind in KINDS]
 
 
 def reason(method: str, kind: str, feature: str) -> Empty | None:
