@@ -27,16 +27,20 @@ from transformers import LlamaConfig, LlamaModel
 
 import rankwise
 from rankwise import (
+    EVA,
     MHR,
     NOLA,
     PEGO,
     SALT,
+    SNELL,
+    SNELLA,
     Bat,
     Bone,
     ConvDoRA,
     ConvLoRA,
     CPDoRA,
     CPLoRA,
+    DiffoRA,
     DoRA,
     DoRAC,
     FLoRA,
@@ -52,6 +56,7 @@ from rankwise import (
     RandLoRA,
     SVFit,
     TLoRA,
+    TriAdaptLoRA,
 )
 
 HIDDEN, LAYERS, BATCH, LENGTH, RANK = 576, 6, 4, 128, 16
@@ -67,6 +72,9 @@ LINEAR: list[Method] = [
     MoS(rank=7),  # the most that its banks hold on six layers
     PETALface(rank=RANK // 2),
     IncreLoRA(rank=RANK // 2, target_rank=RANK),
+    TriAdaptLoRA(rank=RANK // 2, target_rank=RANK, max_rank=RANK, total_steps=1000),
+    DiffoRA(rank=RANK),
+    EVA(rank=RANK, rho=1.0),
     PEGO(rank=RANK // 4, members=4),
     Poly(rank=RANK, skills=4, tasks=3),
     MHR(rank=RANK, skills=4, tasks=3),
@@ -82,6 +90,8 @@ LINEAR: list[Method] = [
     SALT(rank=RANK, relu=False),
     TLoRA(rank=RANK),
     TLoRA(rank=3, residual="ring"),
+    SNELL(rank=RANK),
+    SNELLA(rank=RANK, total_steps=1000),
 ]
 CONVOLUTION: list[Method] = [
     LoRA(rank=4),
@@ -200,7 +210,8 @@ def ours(method: Method, yardstick: Yardstick) -> Callable[[nn.Module], nn.Modul
     """The model with a rankwise method, moved away from its start."""
 
     def put(model: nn.Module) -> nn.Module:
-        adaptation = rankwise.adapt(model, method, yardstick.targets)
+        batches = [yardstick.inputs().detach()] if method.calibrated else None
+        adaptation = rankwise.adapt(model, method, yardstick.targets, calibration=batches)
         optimizer = torch.optim.SGD(adaptation.parameters(), lr=1e-3)
         if method.scheduled:
             adaptation.attach(optimizer)

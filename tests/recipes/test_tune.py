@@ -211,3 +211,12 @@ def test_one_example_is_not_enough(recipe, tmp_path):
     data.write_text('{"prompt": "a", "completion": "b"}\n')
     with pytest.raises(DataError, match="one sequence only"):
         tune(recipe.updated({"data": str(data)}), tmp_path / "out", quiet())
+
+
+def test_a_method_that_starts_from_data_reads_the_training_sequences(recipe, tmp_path):
+    out = tmp_path / "out"
+    tune(recipe.updated({"method": "eva", "rank": 2, "rho": 2.0, "steps": 2}), out, quiet())
+    model = AutoModelForCausalLM.from_pretrained(recipe.model, dtype=torch.float32)
+    adaptation = rankwise.load(model, out)
+    ranks = [one.left.shape[-1] for one in adaptation.adapters.values()]
+    assert sum(ranks) == 2 * 14 and len(set(ranks)) > 1  # seven weights in each of two layers, dealt out anew

@@ -49,6 +49,9 @@ FIELDS: dict[str, Callable[[int, str], dict[str, object]]] = {
     "hydra": lambda rank, model: {"rank_parallel": rank, "rank_sequential": 0 if model in GROUPED else rank},
     "increlora": lambda rank, model: {"rank": rank - 1, "target_rank": rank, "alpha": 64.0},
     "bat": lambda rank, model: {"rank": 1},  # it divides the sides of all these layers
+    "triadaptlora": lambda rank, model: {"rank": rank - 1, "target_rank": rank, "alpha": 64.0},
+    "snell": lambda rank, model: {"rank": 2},  # two segments; no rank is above a layer's
+    "snella": lambda rank, model: {"rank": 2},
     "mos": lambda rank, model: {"rank": rank, "equivalent_rank": rank, "private_rank": rank - 1},
 }
 
@@ -71,8 +74,14 @@ GENTLE: dict[tuple[str, str], dict[str, object]] = {
 
 # Fields for the tests that use a config's defaults, on one layer of 256 x 256.
 DEFAULTS: dict[str, dict[str, object]] = {
+    "snella": {"total_steps": 100},
+    "triadaptlora": {"total_steps": 1000},
     "mos": {"rank": 2},  # it shares vectors between layers, and one layer has none to share
 }
+
+
+def _no_growth(rank: int) -> str:
+    return "a weight of rank 1 has no rank to grow to" if rank < 2 else ""
 
 
 def _no_kernel(modules: list[str]) -> str:
@@ -90,7 +99,8 @@ def _no_linear(modules: list[str]) -> str:
 
 # Rows that cannot be, and why.
 NO_ROW: dict[str, Callable[[int, list[str]], str]] = {
-    "increlora": lambda rank, modules: "a weight of rank 1 has no rank to grow to" if rank < 2 else "",
+    "increlora": lambda rank, modules: _no_growth(rank),
+    "triadaptlora": lambda rank, modules: _no_growth(rank),
     "convlora": lambda rank, modules: _no_kernel(modules),
     "convdora": lambda rank, modules: _no_kernel(modules),
     "lorac": lambda rank, modules: _no_square_kernel(modules),
@@ -144,15 +154,20 @@ def refused(name: str, rank: int, modules: list[str]) -> str:
     return NO_ROW[name](rank, modules) if name in NO_ROW else ""
 
 
+def known() -> dict[str, type[Method]]:
+    """The methods that PEFT can run; those that start from data it cannot."""
+    return {name: method for name, method in methods().items() if name in CONFIGS}
+
+
 def on_linear() -> dict[str, type[Method]]:
-    """The methods that take linear layers, which some of PEFT's tests fix."""
-    return {name: method for name, method in methods().items() if not refused(name, 2, ["lin0"])}
+    """Those that take linear layers, which some of PEFT's tests fix."""
+    return {name: method for name, method in known().items() if not refused(name, 2, ["lin0"])}
 
 
 def rows() -> list[tuple[str, str, type[RankwiseConfig], dict[str, object]]]:
     """PEFT's TEST_CASES: a name, a model, a config class and its arguments."""
     found = []
-    for name, method in methods().items():
+    for name, method in known().items():
         for model, modules, rank in MODELS:
             if not refused(name, rank, modules):
                 label = f"rw{name} {model} {'+'.join(modules)}"
@@ -168,7 +183,7 @@ def left_out() -> list[str]:
     """The rows that cannot be, each with its reason."""
     return [
         f"rw{name} {model} {'+'.join(modules)}: {why}"
-        for name in methods()
+        for name in known()
         for model, modules, rank in MODELS
         if (why := refused(name, rank, modules))
     ]
