@@ -6,8 +6,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from rankwise import adapt
+from rankwise.adapters.triadaptlora import TriAdaptLoRA
 
 PEAK = 0.01
+LENGTH = 30  # steps of the runs with `small`
 
 
 def network():
@@ -56,3 +58,9 @@ class Run:
 
     def deltas(self):
         return [one.delta().detach() for one in self.adaptation.adapters.values()]
+
+
+def small(**fields):
+    """TriAdaptLoRA on small layers for `LENGTH` steps."""
+    given = {"target_rank": 3, "init_warmup": 5, "incre_interval": 4, "total_steps": LENGTH, "alpha": 4.0}
+    return TriAdaptLoRA(**given | fields)

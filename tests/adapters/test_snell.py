@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SNELL against kernels and sparsifiers written out entry by entry, what a layer keeps, and what it can express."""
+"""SNELL on layers: what they compute and keep, and what it can express."""
 
 import itertools
-import math
-from fractions import Fraction
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from dense_kernels import KERNELS, SPARSIFIERS, dense_kernel, dense_sparse, points
 from random_layers import assert_gradients_are_those_of, assert_starts_at_the_base_and_runs_as, draw, filled, moved, on
 from rankwise import LoRA, MethodError, adapt, load
 from rankwise.adapters.kernelized import generated
@@ -19,38 +16,7 @@ from rankwise.adapters.snell import SNELL
 from rankwise.testing import TOLERANCE, assert_close
 from rankwise.testing.layers import Experts
 
-KERNELS, SPARSIFIERS = ("piecewise", "mixed", "linear"), ("code", "paper", "hard", "none")
 STEEP = {"rank": 4, "coefficient": 1.0, "sparsity": 0.4}  # entries of about 1, so that differences show
-
-
-def dense_kernel(p: Tensor, q: Tensor, mix: Tensor | None, kernel: str, coefficient: float) -> Tensor:
-    """D [*batch, in, out] by differences of all pairs of points."""
-    signs = coefficient * torch.tensor([(-1.0) ** h for h in range(p.shape[-3])], dtype=p.dtype)
-    if kernel == "linear":
-        return torch.einsum("h,...hid,...hod->...io", signs, p, q)
-    distances = (p[..., :, None, :] - q[..., None, :, :]).square().sum(-1).sqrt()
-    values = torch.einsum("h,...hio->...io", signs, distances)
-    if mix is None:
-        return values
-    a, g, b = (one[..., None, None] for one in mix.unbind(-1))
-    powers = (values / g).exp()
-    return values + a * powers / powers.sum(-1, keepdim=True) + b
-
-
-def dense_sparse(values: Tensor, sparsifier: str, sparsity: float) -> Tensor:
-    """S with the quantile of the magnitudes by interpolation, matrix by matrix."""
-    if sparsifier == "none":
-        return values
-    sizes = values.detach().abs().flatten(-2)
-    threshold = torch.quantile(sizes, sparsity, dim=-1)
-    if sparsifier == "paper":
-        place = max(1, math.ceil(Fraction(str(sparsity)) * sizes.shape[-1]))
-        threshold = sizes.sort(dim=-1).values[..., place - 1]
-    threshold = threshold[..., None, None]
-    mask = (values.detach().abs() > threshold).to(values.dtype)
-    if sparsifier == "paper":
-        return values * (values.abs() - threshold) * mask
-    return values * mask * (values.abs().detach() if sparsifier == "code" else 1.0)
 
 
 def update(adapter, method: SNELL) -> Tensor:
@@ -64,127 +30,6 @@ def update(adapter, method: SNELL) -> Tensor:
     if method.subtract_start:
         total = total - of(adapter.p0, adapter.q0, adapter.mix0)
     return total.mT.reshape(adapter.target.shape)
-
-
-def points(inputs: int, outputs: int, order: int = 1, *, mixed: bool = False, size: int = 3, seed: int = 0) -> Points:
-    mix = torch.tensor([0.7, 1.3, -0.2], dtype=torch.float64) if mixed else None
-    return Points(draw(2, inputs, size, seed=seed), draw(2, outputs, size, seed=seed + 1), mix, order)
-
-
-@settings(max_examples=8, deadline=None)
-@given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 4), st.sampled_from(KERNELS))
-def test_the_kernel_is_its_formula_for_every_pair(inputs: int, outputs: int, size: int, kernel: str) -> None:
-    one = points(inputs, outputs, mixed=kernel == "mixed", size=size)
-    found = generated(Rule(kernel, "none", (0.1, -0.1)), one)
-    expected = torch.zeros(inputs, outputs, dtype=torch.float64)
-    for i, o, h in itertools.product(range(inputs), range(outputs), range(2)):
-        p, q = one.p[h, i], one.q[h, o]
-        value = sum(x * y for x, y in zip(p, q, strict=True)) if kernel == "linear" else torch.dist(p, q)
-        expected[i, o] += 0.1 * (-1) ** h * value
-    if kernel == "mixed":
-        for i in range(inputs):
-            weights = torch.stack([(value / 1.3).exp() for value in expected[i]])
-            expected[i] = expected[i] + 0.7 * weights / weights.sum() - 0.2
-    assert_close(found, expected)
-
-
-def test_the_worked_example_of_the_kernel() -> None:
-    p, q = torch.tensor([[[0.0], [3.0]], [[0.0], [0.0]]]), torch.tensor([[[1.0]], [[-1.0]]])
-    assert_close(
-        generated(Rule("piecewise", "none", (0.1, -0.1)), Points(p, q, None, 1)).flatten(), torch.tensor([0, 0.1])
-    )
-
-
-def test_distances_know_no_origin_and_no_axes() -> None:
-    rule, one = Rule("piecewise", "none", (0.1, -0.1)), points(7, 5)
-    values, shift = generated(rule, one), draw(2, 1, 3, seed=5)
-    turn = torch.linalg.qr(draw(3, 3, seed=6)).Q
-    assert_close(generated(rule, one._replace(p=one.p + shift, q=one.q + shift)), values)
-    assert_close(generated(rule, one._replace(p=one.p @ turn, q=one.q @ turn)), values)
-    assert_close(generated(rule, one._replace(p=one.p.flip(0), q=one.q.flip(0))), -values)
-
-
-EXAMPLE = torch.tensor([[-3.0, 1.0, 2.0, 0.5]])
-
-
-@pytest.mark.parametrize(
-    ("sparsifier", "kept", "slope"),
-    [
-        ("code", [-9.0, 0.0, 4.0, 0.0], [3.0, 0.0, 2.0, 0.0]),
-        ("paper", [-6.0, 0.0, 2.0, 0.0], [5.0, 0.0, 3.0, 0.0]),
-        ("hard", [-3.0, 0.0, 2.0, 0.0], [1.0, 0.0, 1.0, 0.0]),
-        ("none", [-3.0, 1.0, 2.0, 0.5], [1.0, 1.0, 1.0, 1.0]),
-    ],
-)
-def test_the_worked_example_of_the_sparsifier(sparsifier: str, kept: list[float], slope: list[float]) -> None:
-    rule, values = Rule("piecewise", sparsifier, (1.0,)), EXAMPLE.clone().requires_grad_()
-    threshold = rule.threshold(values, rule.order(0.5, 4))
-    assert float(threshold) == 1.0
-    output = rule.kept(values, threshold)
-    assert torch.equal(output, torch.tensor([kept]))
-    (gradient,) = torch.autograd.grad(output.sum(), values)
-    assert torch.equal(gradient, torch.tensor([slope]))
-    assert torch.equal(rule.slope(EXAMPLE, threshold), torch.tensor([slope]))
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(2, 60), st.integers(0, 100), st.sampled_from(["code", "paper", "hard"]), st.integers(0, 99))
-def test_as_many_entries_are_left_as_the_sparsity_says(entries: int, percent: int, sparsifier: str, seed: int) -> None:
-    values, share = draw(1, entries, seed=seed), Fraction(percent, 100)
-    rule = Rule("piecewise", sparsifier, (1.0,))
-    left = int((rule.kept(values, rule.threshold(values, rule.order(percent / 100, entries))) != 0).sum())
-    if sparsifier == "paper":
-        assert left == entries - max(1, math.ceil(share * entries))
-    elif (share * (entries - 1)).denominator > 1:
-        assert left == entries - math.ceil(share * (entries - 1))
-        quantile = torch.quantile(values.abs().flatten(), percent / 100)
-        assert left == int((values.abs() > quantile).sum())
-    else:  # the quantile is an entry itself, which is not above itself
-        assert left == entries - share * (entries - 1) - 1
-
-
-def test_every_way_to_select_the_threshold_finds_the_same_one() -> None:
-    rule, values = Rule("piecewise", "code", (1.0,)), draw(3, 5, 7)
-    for place in (1, 17, 35):
-        expected = values.abs().flatten(1).sort(dim=1).values[:, place - 1, None, None]
-        assert torch.equal(rule.threshold(values, place), expected)
-        assert torch.equal(rule.threshold(values, torch.tensor([place] * 3)), expected)
-        assert torch.equal(rule.threshold(values[:1], torch.tensor([place])), expected[:1])
-        assert torch.equal(rule.threshold(values[0], torch.tensor(place)), expected[0])
-        assert torch.equal(torch.vmap(lambda one, k=place: rule.threshold(one, k))(values), expected)
-
-
-def test_ties_at_the_threshold_all_go() -> None:
-    rule, values = Rule("piecewise", "code", (1.0,)), torch.tensor([[2.0, -1.0, 1.0, 1.0, -2.0]])
-    assert torch.equal(rule.kept(values, rule.threshold(values, 2)), torch.tensor([[4.0, 0.0, 0.0, 0.0, -4.0]]))
-    assert not rule.kept(values, rule.threshold(values, rule.order(1.0, 5))).any()
-
-
-@pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("sparsifier", ["hard", "none"])
-def test_gradients_equal_finite_differences(kernel: str, sparsifier: str) -> None:
-    rule, one = Rule(kernel, sparsifier, (0.5, -0.5)), points(4, 3, 5, mixed=kernel == "mixed", size=2)
-    inputs = [tensor.requires_grad_() for tensor in one[:3] if tensor is not None]
-
-    def run(p: Tensor, q: Tensor, mix: Tensor | None = None) -> Tensor:
-        return generated(rule, Points(p, q, mix, 5))
-
-    torch.autograd.gradcheck(run, inputs, fast_mode=True)
-
-
-@pytest.mark.parametrize("slope", ["code", "paper"])
-def test_a_stopped_magnitude_or_threshold_is_a_constant(slope: str) -> None:
-    """Finite differences of the sparsifier with what counts as constant held fixed."""
-    rule, values = Rule("piecewise", slope, (1.0,)), draw(4, 5)
-    threshold = rule.threshold(values, 8)
-    sizes, mask = values.abs(), values.abs() > threshold
-
-    def frozen(moved: Tensor) -> Tensor:
-        return moved * mask * (sizes if slope == "code" else moved.abs() - threshold)
-
-    step = 1e-6
-    expected = (frozen(values + step) - frozen(values - step)) / (2 * step)
-    torch.testing.assert_close(rule.slope(values, threshold), expected, rtol=1e-7, atol=1e-8)  # central differences
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
