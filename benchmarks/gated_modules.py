@@ -103,7 +103,7 @@ def make_task(seed: int) -> Task:
 def searched(task: Task) -> tuple[list[str], dict[str, float], float]:
     """Search and tune: the layers kept, the gates, and the held-out error."""
     method = DiffoRA(
-        rank=4, alpha=8, rho=CHANGED / (4 * BLOCKS), scope="global", share="none", warmup=50, search_steps=SEARCH
+        rank=4, alpha=8, rho=CHANGED / (4 * BLOCKS), scope="global", share="none", search_warmup=50, search_steps=SEARCH
     )
     adaptation = adapt(network(task.seed), method, seed=task.seed)
     gates = [p for name, p in adaptation.named_parameters() if name == "shared.theta"]

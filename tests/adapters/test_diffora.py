@@ -20,7 +20,7 @@ from rankwise.testing import assert_close, trial
 
 def searched(**fields):
     """A network after a search of 8 steps, its adaptation and optimizer."""
-    adaptation = adapt(network(), DiffoRA(**{"rank": 2, "warmup": 2, "search_steps": 8} | fields), list(PLACES))
+    adaptation = adapt(network(), DiffoRA(**{"rank": 2, "search_warmup": 2, "search_steps": 8} | fields), list(PLACES))
     optimizer = optimizer_of(adaptation)
     train(adaptation, optimizer, range(8))
     return adaptation, optimizer
@@ -106,7 +106,7 @@ def test_a_dropped_weight_is_the_base_and_has_no_gradient():
 
 
 def test_warm_start_keeps_the_function_of_what_was_kept():
-    adaptation = adapt(network(), DiffoRA(rank=2, warmup=2, search_steps=8, warm_start=True), list(PLACES))
+    adaptation = adapt(network(), DiffoRA(rank=2, search_warmup=2, search_steps=8, warm_start=True), list(PLACES))
     optimizer = optimizer_of(adaptation)
     train(adaptation, optimizer, range(7))
     optimizer.param_groups[0]["lr"] = 0.0
@@ -187,7 +187,7 @@ def test_parameter_counts(share, pairs):
 @pytest.mark.parametrize("cut", [5, 8, 10])
 @pytest.mark.parametrize("share", ["none", "type"])
 def test_a_run_goes_on_with_the_same_bits_before_at_and_after_rounding(cut, share, tmp_path):
-    method = DiffoRA(rank=2, warmup=2, search_steps=8, mode="softmax", share=share)
+    method = DiffoRA(rank=2, search_warmup=2, search_steps=8, mode="softmax", share=share)
     whole = adapt(network(), method, list(PLACES))
     train(whole, optimizer_of(whole), range(13))
     first = adapt(network(), method, list(PLACES))
@@ -250,8 +250,8 @@ def test_the_tangent_kernel_is_the_sum_of_the_modules_kernels_by_squared_gates()
     [
         ({"rho": 0.0}, r"rho must be in \(0, 1\], got 0"),
         ({"rho": 1.1}, r"rho must be in \(0, 1\]"),
-        ({"warmup": -1}, "warmup must be at least 0"),
-        ({"warmup": 9, "search_steps": 9}, "search_steps 9 must be above warmup 9"),
+        ({"search_warmup": -1}, "search_warmup must be at least 0"),
+        ({"search_warmup": 9, "search_steps": 9}, "search_steps 9 must be above search_warmup 9"),
         ({"rank": 0}, "rank must be at least 1"),
         ({"alpha": 0.0}, "alpha must be above 0"),
         ({"mode": "tanh"}, "mode must be"),
@@ -286,7 +286,7 @@ def test_a_rank_for_some_weights_is_refused_where_all_may_share():
 
 
 def test_gates_that_never_moved_are_refused():
-    adaptation = adapt(network(), DiffoRA(rank=2, warmup=1, search_steps=4), list(PLACES))
+    adaptation = adapt(network(), DiffoRA(rank=2, search_warmup=1, search_steps=4), list(PLACES))
     optimizer = optimizer_of(adaptation)
     optimizer.param_groups[1]["lr"] = 0.0
     with pytest.raises(StateError, match="no gate has moved"):

@@ -29,7 +29,7 @@ def same(one, other, names):
 
 @pytest.mark.parametrize("mode", ["sigmoid", "softmax"])
 def test_a_search_equals_a_bi_level_loop_by_hand(mode):
-    adaptation = adapt(network(), DiffoRA(rank=2, warmup=2, search_steps=20, mode=mode), list(PLACES))
+    adaptation = adapt(network(), DiffoRA(rank=2, search_warmup=2, search_steps=20, mode=mode), list(PLACES))
     start = [(one.left.detach().clone(), one.right.detach().clone()) for one in adaptation.adapters.values()]
     model, weights = network().requires_grad_(False), [f"{name}.weight" for name in adaptation.targets]
     theta, factors = nn.Parameter(torch.zeros(6).double()), [nn.Parameter(p) for pair in start for p in pair]
@@ -53,7 +53,7 @@ def test_a_search_equals_a_bi_level_loop_by_hand(mode):
 
 
 def test_a_step_moves_the_gates_alone_or_the_factors_alone():
-    adaptation = adapt(network(), DiffoRA(rank=2, warmup=1, search_steps=7), list(PLACES))
+    adaptation = adapt(network(), DiffoRA(rank=2, search_warmup=1, search_steps=7), list(PLACES))
     head = adaptation.model.head.requires_grad_(True)
     optimizer, turns = optimizer_of(adaptation, others=head.parameters()), []
     for step in range(8):
@@ -77,7 +77,7 @@ def test_a_step_moves_the_gates_alone_or_the_factors_alone():
 def test_two_loaders_keep_the_halves_of_the_data_apart():
     data = TensorDataset(draw(24, 6), draw(24, 2, seed=1), torch.arange(24))
     halves = torch.utils.data.random_split(data, [16, 8], torch.Generator().manual_seed(0))
-    adaptation = adapt(network(), DiffoRA(rank=2, warmup=2, search_steps=12), list(PLACES))
+    adaptation = adapt(network(), DiffoRA(rank=2, search_warmup=2, search_steps=12), list(PLACES))
     optimizer, seen = optimizer_of(adaptation), {True: set(), False: set()}
     of_factors, of_gates = (itertools.cycle(DataLoader(half, batch_size=4)) for half in halves)
     while not adaptation.shared.rounded:
@@ -95,7 +95,7 @@ def test_two_loaders_keep_the_halves_of_the_data_apart():
 
 
 def test_another_share_needs_no_other_search():
-    adaptation = adapt(network(), DiffoRA(rank=2, warmup=2, search_steps=8, scope="global"), list(PLACES))
+    adaptation = adapt(network(), DiffoRA(rank=2, search_warmup=2, search_steps=8, scope="global"), list(PLACES))
     train(adaptation, optimizer_of(adaptation), range(8))
     theta = dict(zip(adaptation.shared.names, adaptation.shared.theta.tolist(), strict=True))
     order = sorted(theta, key=lambda name: -theta[name])

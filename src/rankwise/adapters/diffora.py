@@ -4,9 +4,9 @@
     W_i = W0_i + g_i (alpha / r) left_i right_i
 
 Search: the relaxed gates g train on one half of the data and the factors on the other, min_theta L_gates(w*(theta),
-theta) with w*(theta) = argmin_w L_factors(w, theta), to first order by turns: after `warmup` steps of the factors every
-other optimizer step moves the gates alone, the next one the factors alone. After `search_steps` steps the largest gates
-become 1 and the others 0, for good, and the factors start anew: LoRA on the weights that were kept. The others stay as
+theta) with w*(theta) = argmin_w L_factors(w, theta), to first order by turns: after `search_warmup` steps of the
+factors every other optimizer step moves the gates alone, the next one the factors alone. After `search_steps` steps the
+largest gates become 1 and the others 0, for good, and the factors start anew: LoRA on the weights that were kept. The others stay as
 they are, or use one pair of factors in common with those of their type or layer.
 
 DiffoRA: arXiv 2502.08905; see `rankwise.adapters.gates` for what a layer is. The paper's form of weight sharing and the
@@ -51,8 +51,8 @@ class DiffoRA(Method):
         share: what the other weights get: nothing, or one pair of factors for all of the same place in their layer and
             the same size ("type"), or for all of the same layer and size ("layer").
         warm_start: keep the factors of the search, times sqrt(g) each, instead of fresh ones.
-        warmup: steps at the start that move factors only; while these are zero a gate has no gradient.
-        search_steps: steps until rounding, `warmup` among them.
+        search_warmup: steps at the start that move factors only; while these are zero a gate has no gradient.
+        search_steps: steps until rounding, `search_warmup` among them.
 
     Raises:
         MethodError: if a field is out of range, or no step would move the gates.
@@ -60,7 +60,7 @@ class DiffoRA(Method):
 
     scheduled: ClassVar[bool] = True
     tiny: ClassVar[Mapping[str, Any]] = MappingProxyType(
-        {"warmup": 1, "search_steps": 4, "scope": "global", "share": "none"}
+        {"search_warmup": 1, "search_steps": 4, "scope": "global", "share": "none"}
     )
 
     rank: int = 8
@@ -71,7 +71,7 @@ class DiffoRA(Method):
     scope: Literal["layer", "global"] = "layer"
     share: Literal["none", "type", "layer"] = "type"
     warm_start: bool = False
-    warmup: int = 50
+    search_warmup: int = 50
     search_steps: int = 500
 
     def validate(self) -> None:
@@ -80,11 +80,11 @@ class DiffoRA(Method):
         self.above("alpha", 0)
         self.probability("dropout")
         require_share(self.rho)
-        self.at_least("warmup", 0)
-        if self.search_steps <= self.warmup:
+        self.at_least("search_warmup", 0)
+        if self.search_steps <= self.search_warmup:
             raise MethodError(
-                f"DiffoRA.search_steps {self.search_steps} must be above warmup {self.warmup}, or no step moves the "
-                "gates; raise search_steps, or lower warmup."
+                f"DiffoRA.search_steps {self.search_steps} must be above search_warmup {self.search_warmup}, or no step "
+                "moves the gates; raise the first, or lower the second."
             )
 
     def shared(self, targets: list[Target]) -> "SearchState":

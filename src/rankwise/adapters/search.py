@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A search by gates: whose turn a step is, which tensors move in it, and what the gates choose.
 
-    step:   0 ... warmup - 1     warmup, warmup + 2, ...     warmup + 1, warmup + 3, ...     search_steps ...
-    moves:  factors              gates                       factors                         what was kept
+    step:   0 ... w - 1     w, w + 2, ...     w + 1, w + 3, ...     search_steps ...       w = search_warmup
+    moves:  factors         gates             factors               what was kept
 
 The batches of the gates' steps are to come from one half of the data, those of the factors' from the other.
 """
@@ -47,8 +47,8 @@ class SearchState(Gates):
     @property
     def turn(self) -> bool:
         """Whether the next step moves the gates."""
-        since = int(self.steps) - self.method.warmup
-        return 0 <= since < self.method.search_steps - self.method.warmup and since % 2 == 0
+        since = int(self.steps) - self.method.search_warmup
+        return 0 <= since < self.method.search_steps - self.method.search_warmup and since % 2 == 0
 
     def moving(self, adapters: Iterable["DiffoRAAdapter"]) -> list[nn.Parameter]:
         """The tensors that the next step moves."""
