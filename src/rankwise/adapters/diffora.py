@@ -6,8 +6,8 @@
 Search: the relaxed gates g train on one half of the data and the factors on the other, min_theta L_gates(w*(theta),
 theta) with w*(theta) = argmin_w L_factors(w, theta), to first order by turns: after `search_warmup` steps of the
 factors every other optimizer step moves the gates alone, the next one the factors alone. After `search_steps` steps the
-largest gates become 1 and the others 0, for good, and the factors start anew: LoRA on the weights that were kept. The others stay as
-they are, or use one pair of factors in common with those of their type or layer.
+largest gates become 1 and the others 0, for good, and the factors start anew: LoRA on the weights that were kept. The
+others stay as they are, or use one pair of factors in common with those of their type or layer.
 
 DiffoRA: arXiv 2502.08905; see `rankwise.adapters.gates` for what a layer is. The paper's form of weight sharing and the
 second-order gradient are not here: the former could not be found, the latter needs passes that no hook can make.
@@ -83,8 +83,8 @@ class DiffoRA(Method):
         self.at_least("search_warmup", 0)
         if self.search_steps <= self.search_warmup:
             raise MethodError(
-                f"DiffoRA.search_steps {self.search_steps} must be above search_warmup {self.search_warmup}, or no step "
-                "moves the gates; raise the first, or lower the second."
+                f"DiffoRA.search_steps {self.search_steps} must be above search_warmup {self.search_warmup}, or no "
+                "step moves the gates; raise the first, or lower the second."
             )
 
     def shared(self, targets: list[Target]) -> "SearchState":
