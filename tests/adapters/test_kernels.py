@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dense_kernels import KERNELS, points
+from dense_kernels import KERNELS, SPARSIFIERS, dense_kernel, dense_sparse, points
 from random_layers import draw
 from rankwise.adapters.kernelized import generated
 from rankwise.adapters.kernels import Points, Rule
@@ -132,3 +132,10 @@ def test_a_stopped_magnitude_or_threshold_is_a_constant(slope: str) -> None:
     step = 1e-6
     expected = (frozen(values + step) - frozen(values - step)) / (2 * step)
     torch.testing.assert_close(rule.slope(values, threshold), expected, rtol=1e-7, atol=1e-8)  # central differences
+
+
+@pytest.mark.parametrize("sparsifier", SPARSIFIERS)
+def test_what_is_not_a_number_stays_so(sparsifier: str) -> None:
+    values = torch.tensor([[1.0, torch.nan, -3.0, 0.5]])
+    kept = Rule("piecewise", sparsifier, (1.0,)).kept(values, torch.tensor([[0.7]]))
+    assert kept.isnan().tolist() == [[False, True, False, False]]

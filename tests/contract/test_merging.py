@@ -4,7 +4,7 @@
 import pytest
 import torch
 
-from rankwise import LoRA
+from rankwise import LoRA, StateError
 from rankwise.testing import trial
 
 
@@ -38,6 +38,21 @@ def test_unmerge_restores_every_bit(cell):
             adaptation.unmerge()
             assert trial.identical(adaptation.model.state_dict(), before)
         assert torch.equal(adaptation.model(x), output)
+
+
+@pytest.mark.feature("merge")
+def test_a_tensor_that_is_not_a_number_is_never_merged(cell):
+    adaptation = trial.adapted(cell)
+    before = {name: value.clone() for name, value in adaptation.model.state_dict().items() if ".rankwise." not in name}
+    for name, parameter in adaptation.named_parameters():
+        kept = parameter.detach().clone()
+        parameter.data.fill_(torch.nan)
+        with trial.given(adaptation, trial.for_all(cell.method)), pytest.raises(StateError, match="NaN or infinite"):
+            adaptation.merge()
+            pytest.fail(f"{name} was merged")
+        parameter.data.copy_(kept)
+    after = {name: adaptation.model.state_dict()[name] for name in before}
+    assert trial.identical(after, before)
 
 
 @pytest.mark.feature("convert")

@@ -103,10 +103,10 @@ class Rule:
         if self.sparsifier == "none":
             return values
         sizes = values.abs()
-        above = sizes.detach() > threshold
-        if self.sparsifier == "code":
-            return values * torch.where(above, sizes.detach(), 0.0)
-        return torch.where(above, values if self.sparsifier == "hard" else values * (sizes - threshold), 0.0)
+        kept = values * (sizes.detach() > threshold)  # a product, so that NaN stays NaN
+        if self.sparsifier == "hard":
+            return kept
+        return kept * (sizes.detach() if self.sparsifier == "code" else sizes - threshold)
 
     def slope(self, values: Tensor, threshold: Tensor) -> Tensor:
         """dS/dD by entry."""

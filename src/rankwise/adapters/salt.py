@@ -165,8 +165,8 @@ class SALTAdapter(Factored):
 
 
 def _above(change: Tensor, floor: Tensor) -> Tensor:
-    """Relu(change - floor) + floor; like relu, without a gradient where both are equal."""
-    return torch.where(change > floor, change, floor)
+    """Relu(change - floor) + floor; like relu, without a gradient where both are equal, and NaN for NaN."""
+    return torch.where(change <= floor, floor, change)
 
 
 def _decomposed(

@@ -11,7 +11,6 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from rankwise.core.method import methods
 from rankwise.integrations.peft.config import RankwiseConfig
 
 from . import suite_rows as rows
@@ -54,7 +53,7 @@ MOVED = [
 ]
 SHAPE = {"vocab_size": 64, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
 HEADS = {"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64}
-CASES = [pytest.param(rows.CONFIGS[name], id=f"rw{name}") for name in methods()]
+CASES = [pytest.param(rows.CONFIGS[name], id=f"rw{name}") for name in rows.on_linear()]
 
 
 class TinyLlama:

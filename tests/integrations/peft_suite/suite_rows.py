@@ -49,6 +49,8 @@ FIELDS: dict[str, Callable[[int, str], dict[str, object]]] = {
     "hydra": lambda rank, model: {"rank_parallel": rank, "rank_sequential": 0 if model in GROUPED else rank},
     "increlora": lambda rank, model: {"rank": rank - 1, "target_rank": rank, "alpha": 64.0},
     "bat": lambda rank, model: {"rank": 1},  # it divides the sides of all these layers
+    "convlora": lambda rank, model: {"rank": 8 if model == "Conv2dGroups" else rank},  # it has 8 groups
+    "convdora": lambda rank, model: {"rank": 8 if model == "Conv2dGroups" else rank},
     "triadaptlora": lambda rank, model: {"rank": rank - 1, "target_rank": rank, "alpha": 64.0},
     "snell": lambda rank, model: {"rank": 2},  # two segments; no rank is above a layer's
     "snella": lambda rank, model: {"rank": 2},
@@ -57,19 +59,53 @@ FIELDS: dict[str, Callable[[int, str], dict[str, object]]] = {
 
 # Scales with which three steps at PEFT's rate of 0.5, on inputs up to 57 600, neither diverge nor kill every ReLU.
 GENTLE: dict[tuple[str, str], dict[str, object]] = {
+    ("convdora", "Conv2d1x1"): {"alpha": 100.0},
+    ("convdora", "Conv2dGroups2"): {"alpha": 0.01},
+    ("cpdora", "Conv2d conv2d+lin0"): {"alpha": 0.1},
+    ("cpdora", "Conv2dGroups2"): {"alpha": 0.01},
+    ("cpdora", "EmbConv1D emb"): {"alpha": 200.0},
     ("cplora", "Conv2d"): {"alpha": 0.1},
     ("cplora", "Conv2dGroups2"): {"alpha": 0.01},
     ("cplora", "EmbConv1D emb"): {"alpha": 200.0},
+    ("diffora", "Conv2dGroups2"): {"alpha": 0.01},
+    ("diffora", "EmbConv1D emb"): {"alpha": 200.0},
     ("dora", "EmbConv1D emb"): {"alpha": 200.0},
+    ("dorac", "Conv2d1x1"): {"alpha": 100.0},
+    ("dorac", "Conv2dGroups2"): {"alpha": 0.01},
+    ("flora", "Conv2d conv2d+lin0"): {"scale": 0.1},
+    ("flora", "Conv2dGroups2"): {"scale": 0.01},
+    ("flora", "EmbConv1D emb"): {"scale": 200.0},
+    ("flora", "EmbConv1D emb+conv1d+lin0"): {"scale": 20.0},
+    ("flora", "MLP"): {"scale": 0.1},
     ("hydra", "Conv2dGroups2"): {"scale": 0.01},
     ("hydra", "EmbConv1D emb"): {"scale": 30.0},
     ("hydra", "EmbConv1D emb+conv1d+lin0"): {"scale": 4.0},
+    ("increlora", "EmbConv1D emb"): {"alpha": 1000.0},
     ("loldu", "Conv2d"): {"alpha": 0.1},
     ("loldu", "Conv2dGroups2"): {"alpha": 0.01},
     ("loldu", "MLP"): {"alpha": 0.1},
     ("loldu", "MLP2"): {"alpha": 0.1},
+    ("lorac", "Conv2dGroups2"): {"alpha": 0.01},
+    ("mhr", "EmbConv1D conv1d"): {"alpha": 20.0},
+    ("mhr", "EmbConv1D emb"): {"alpha": 200.0},
+    ("mhr", "EmbConv1D emb+conv1d+lin0"): {"alpha": 20.0},
+    ("mhr", "MHA mha"): {"alpha": 20.0},
+    ("mhr", "MHA mha+lin0"): {"alpha": 20.0},
+    ("mhr", "MLP_LayerNorm lin0"): {"alpha": 20.0},
+    ("nola", "EmbConv1D emb"): {"alpha": 200.0},
+    ("pego", "EmbConv1D emb"): {"alpha": 200.0},
+    ("pego", "EmbConv1D emb+conv1d+lin0"): {"alpha": 20.0},
     ("petalface", "Conv2dGroups2"): {"scale": 0.01},
     ("petalface", "EmbConv1D emb"): {"scale": 30.0},
+    ("poly", "EmbConv1D conv1d"): {"alpha": 20.0},
+    ("poly", "EmbConv1D emb"): {"alpha": 200.0},
+    ("poly", "EmbConv1D emb+conv1d+lin0"): {"alpha": 20.0},
+    ("poly", "MHA mha"): {"alpha": 20.0},
+    ("poly", "MHA mha+lin0"): {"alpha": 20.0},
+    ("poly", "MLP_LayerNorm lin0"): {"alpha": 20.0},
+    ("randlora", "EmbConv1D emb"): {"alpha": 200.0},
+    ("randlora", "EmbConv1D emb+conv1d+lin0"): {"alpha": 20.0},
+    ("triadaptlora", "EmbConv1D emb"): {"alpha": 10000.0},
 }
 
 # Fields for the tests that use a config's defaults, on one layer of 256 x 256.
@@ -84,28 +120,38 @@ def _no_growth(rank: int) -> str:
     return "a weight of rank 1 has no rank to grow to" if rank < 2 else ""
 
 
-def _no_kernel(modules: list[str]) -> str:
-    return "" if set(modules) <= set(CONVOLUTIONS) else "it is defined on convolution kernels alone"
+def _no_spread(model: str, modules: list[str]) -> str:
+    single = model in {"Conv1d", "Conv2d1x1"} or (model, modules) == ("EmbConv1D", ["conv1d"])
+    return "the basis of a layer with one feature has no spread to divide by" if single else ""
+
+
+def _no_kernel(model: str, modules: list[str]) -> str:
+    kernels = model != "EmbConv1D" and set(modules) <= set(
+        CONVOLUTIONS
+    )  # the conv1d there is transformers' linear layer
+    return "" if kernels else "it is defined on convolution kernels alone"
 
 
 def _no_square_kernel(modules: list[str]) -> str:
     return "" if modules == ["conv2d"] else "it is defined on square kernels of two dimensions alone"
 
 
-def _no_linear(modules: list[str]) -> str:
-    known = {*CONVOLUTIONS, "emb"}
-    return "it transforms the input features of linear layers alone" if set(modules) & known else ""
+def _no_transform(model: str, modules: list[str]) -> str:
+    if set(modules) & {*CONVOLUTIONS, "emb"}:
+        return "it transforms the input features of linear layers alone"
+    return "a transform of lin0's 10 inputs has more numbers than its weight" if modules == ["mha", "lin0"] else ""
 
 
 # Rows that cannot be, and why.
-NO_ROW: dict[str, Callable[[int, list[str]], str]] = {
-    "increlora": lambda rank, modules: _no_growth(rank),
-    "triadaptlora": lambda rank, modules: _no_growth(rank),
-    "convlora": lambda rank, modules: _no_kernel(modules),
-    "convdora": lambda rank, modules: _no_kernel(modules),
-    "lorac": lambda rank, modules: _no_square_kernel(modules),
-    "dorac": lambda rank, modules: _no_square_kernel(modules),
-    "tlora": lambda rank, modules: _no_linear(modules),
+NO_ROW: dict[str, Callable[[int, str, list[str]], str]] = {
+    "increlora": lambda rank, model, modules: _no_growth(rank),
+    "triadaptlora": lambda rank, model, modules: _no_growth(rank),
+    "convlora": lambda rank, model, modules: _no_kernel(model, modules),
+    "convdora": lambda rank, model, modules: _no_kernel(model, modules),
+    "randlora": lambda rank, model, modules: _no_spread(model, modules),
+    "lorac": lambda rank, model, modules: _no_square_kernel(modules),
+    "dorac": lambda rank, model, modules: _no_square_kernel(modules),
+    "tlora": lambda rank, model, modules: _no_transform(model, modules),
 }
 
 # Tests of PEFT's that do not apply to a method, and why.
@@ -149,9 +195,9 @@ def settings(method: type[Method], rank: int, model: str, modules: str = "") -> 
     return plain | {f"default_{name}": float(method.input_values[1]) for name in method.inputs}
 
 
-def refused(name: str, rank: int, modules: list[str]) -> str:
-    """Why a method has no row on some modules, empty if it has."""
-    return NO_ROW[name](rank, modules) if name in NO_ROW else ""
+def refused(name: str, rank: int, model: str, modules: list[str]) -> str:
+    """Why a method has no row on some modules of a model, empty if it has."""
+    return NO_ROW[name](rank, model, modules) if name in NO_ROW else ""
 
 
 def known() -> dict[str, type[Method]]:
@@ -161,7 +207,7 @@ def known() -> dict[str, type[Method]]:
 
 def on_linear() -> dict[str, type[Method]]:
     """Those that take linear layers, which some of PEFT's tests fix."""
-    return {name: method for name, method in known().items() if not refused(name, 2, ["lin0"])}
+    return {name: method for name, method in known().items() if not refused(name, 2, "MLP", ["lin0"])}
 
 
 def rows() -> list[tuple[str, str, type[RankwiseConfig], dict[str, object]]]:
@@ -169,7 +215,7 @@ def rows() -> list[tuple[str, str, type[RankwiseConfig], dict[str, object]]]:
     found = []
     for name, method in known().items():
         for model, modules, rank in MODELS:
-            if not refused(name, rank, modules):
+            if not refused(name, rank, model, modules):
                 label = f"rw{name} {model} {'+'.join(modules)}"
                 values = {"target_modules": modules, **settings(method, rank, model, "+".join(modules))}
                 found.append((label, model, CONFIGS[name], values))
@@ -185,7 +231,7 @@ def left_out() -> list[str]:
         f"rw{name} {model} {'+'.join(modules)}: {why}"
         for name in known()
         for model, modules, rank in MODELS
-        if (why := refused(name, rank, modules))
+        if (why := refused(name, rank, model, modules))
     ]
 
 
