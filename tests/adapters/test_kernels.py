@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dense_kernels import KERNELS, SPARSIFIERS, dense_kernel, dense_sparse, points
+from dense_kernels import KERNELS, SPARSIFIERS, points
 from random_layers import draw
 from rankwise.adapters.kernelized import generated
 from rankwise.adapters.kernels import Points, Rule
