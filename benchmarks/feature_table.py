@@ -65,9 +65,13 @@ LAYERS = {
 }
 KIND = {kind.name: kind for kind in KINDS}
 CONFIGS = register()
-OWN_RANK: dict[str, tuple[dict[str, int], int]] = {  # fields, and the rank of one layer, where that is not 1 beside 2
+OWN_RANK: dict[str, tuple[dict[str, float], int]] = {  # fields, and the rank of one layer, where that is not 1 beside 2
     "increlora": ({"target_rank": 4}, 2),
     "mos": ({}, 3),
+    "eva": ({"rho": 1.0}, 1),  # no redistribution, which would deal the rank out again
+    "snell": ({}, 4),
+    "snella": ({}, 4),
+    "triadaptlora": ({"target_rank": 4}, 2),
 }
 DECOMPOSED: dict[type[Method], type[Method]] = {LoRA: DoRA, CPLoRA: CPDoRA, ConvLoRA: ConvDoRA, LoRAC: DoRAC}
 
