@@ -6,9 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from rankwise import Adaptation, Adapter, Method, adapt
-from rankwise.testing import assert_close
+from rankwise import Adaptation, Adapter, LoRA, Method, adapt
+from rankwise.testing import TOLERANCE, assert_close
 
 
 class Holder(nn.Module):
@@ -50,6 +52,20 @@ def on(layer: nn.Module, method: Method) -> tuple[nn.Module, Adaptation, Any]:
     return layer, adaptation, adaptation.adapters["weight"]
 
 
+class Made(TorchDispatchMode):
+    """Counts the entries of all tensors that are made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        output = func(*args, **(kwargs or {}))
+        if isinstance(output, Tensor) and not func.is_view:
+            self.sizes.append(output.numel())
+        return output
+
+
 def assert_starts_at_the_base_and_runs_as(
     dense: Callable[[Any], Tensor], layer: nn.Module, x: Tensor, method: Method
 ) -> None:
@@ -82,3 +98,34 @@ def assert_gradients_are_those_of(dense: Callable[[Any], Tensor], layer: nn.Modu
     expected = torch.autograd.grad((output.flatten() * weights).sum(), inputs)
     for mine, other in zip(actual, expected, strict=True):
         assert_close(mine, other)
+
+
+def assert_drops_its_input(method: Method, groups: int = 1) -> None:
+    """A dropout of 0.5 acts on what the update of a convolution reads, in training alone."""
+    layer, adaptation, adapter = on(nn.Conv2d(4, 6, 3, groups=groups), method)
+    x = draw(2, 4, 6, 5)
+    with adaptation.disabled():
+        base = layer(x)
+    torch.manual_seed(0)
+    dropped = layer.train()(x)
+    torch.manual_seed(0)
+    assert_close(dropped, base + F.conv2d(F.dropout(x, 0.5), adapter.delta(), groups=groups))
+    assert_close(layer.eval()(x), base + F.conv2d(x, adapter.delta(), groups=groups))
+
+
+def assert_merges_scales_and_converts(layer: nn.Module, method: Method, x: Tensor, rank: int) -> None:
+    """The function is the same merged, unmerged, at half its strength, and as LoRA of a rank that holds all of it."""
+    layer, adaptation, adapter = on(layer, method)
+    expected, kept = layer(x), layer.weight.detach().clone()
+    adaptation.merge()
+    assert_close(layer.weight, kept + adapter.target.to_storage(adapter.delta()))
+    assert_close(layer(x), expected)
+    adaptation.unmerge()
+    assert torch.equal(layer.weight, kept)
+    with adaptation.disabled():
+        base = layer(x)
+    adaptation.scale = 0.5
+    assert_close(layer(x) - base, 0.5 * (expected - base))
+    adaptation.scale = 1.0
+    assert adaptation.convert(LoRA(rank=rank)).relative_error["weight"] < TOLERANCE[torch.float64][0]
+    assert_close(layer(x), expected)

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from random_layers import assert_gradients_are_those_of, assert_starts_at_the_base_and_runs_as, draw, filled, on
+from random_layers import (
+    assert_drops_its_input,
+    assert_gradients_are_those_of,
+    assert_merges_scales_and_converts,
+    assert_starts_at_the_base_and_runs_as,
+    draw,
+    filled,
+    on,
+)
 from rankwise import LoRA, MethodError, TargetError, adapt
 from rankwise.adapters.convlora import ConvLoRA, ConvLoRAAdapter
 from rankwise.testing import assert_close
@@ -133,43 +141,13 @@ def test_the_unfolded_update_has_at_most_its_rank():
 
 @pytest.mark.parametrize("groups", [1, 2])
 def test_dropout_acts_on_the_input(groups):
-    layer, adaptation, adapter = on(nn.Conv2d(4, 6, 3, groups=groups), ConvLoRA(rank=2, dropout=0.5))
-    x = draw(2, 4, 6, 5)
-    with adaptation.disabled():
-        base = layer(x)
-    torch.manual_seed(0)
-    dropped = layer.train()(x)
-    torch.manual_seed(0)
-    assert_close(dropped, base + F.conv2d(F.dropout(x, 0.5), adapter.delta(), groups=groups))
-    assert_close(layer.eval()(x), base + F.conv2d(x, adapter.delta(), groups=groups))
+    assert_drops_its_input(ConvLoRA(rank=2, dropout=0.5), groups)
 
 
 @pytest.mark.parametrize("name", ["settings", "grouped", "3d", "transposed-grouped"])
-def test_merging_and_scaling(name):
+def test_merging_scaling_and_converting(name):
     build, x = CONVOLUTIONS[name]
-    layer, adaptation, _ = on(build(), METHOD)
-    expected, kept = layer(x), layer.weight.detach().clone()
-    adaptation.merge()
-    assert_close(layer(x), expected)
-    adaptation.unmerge()
-    assert torch.equal(layer.weight, kept)
-    with adaptation.disabled():
-        base = layer(x)
-    adaptation.scale = 0.5
-    assert_close(layer(x) - base, 0.5 * (expected - base))
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"rank": 0}, r"ConvLoRA\.rank must be at least 1, got 0"),
-        ({"alpha": 0.0}, r"ConvLoRA\.alpha must be above 0, got 0"),
-        ({"dropout": 1.0}, r"ConvLoRA\.dropout must be in \[0, 1\), got 1"),
-    ],
-)
-def test_fields_out_of_range_are_refused(fields, message):
-    with pytest.raises(MethodError, match=message):
-        ConvLoRA(**fields)
+    assert_merges_scales_and_converts(build(), METHOD, x, rank=4)
 
 
 def test_layers_that_are_no_convolutions_are_refused():

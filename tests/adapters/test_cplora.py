@@ -9,12 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from random_layers import assert_gradients_are_those_of, assert_starts_at_the_base_and_runs_as, draw, filled, moved, on
+from random_layers import (
+    Made,
+    assert_drops_its_input,
+    assert_gradients_are_those_of,
+    assert_merges_scales_and_converts,
+    assert_starts_at_the_base_and_runs_as,
+    draw,
+    filled,
+    moved,
+    on,
+)
 from rankwise import LoRA, MethodError, adapt
 from rankwise.adapters.cplora import CPLoRA, CPLoRAAdapter
-from rankwise.testing import TOLERANCE, assert_close
+from rankwise.testing import assert_close
 
 METHOD = CPLoRA(rank=2, alpha=3.0)
 CONVOLUTIONS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
@@ -168,53 +177,19 @@ def test_without_kernel_sides_it_is_lora(build, x):
 
 
 def test_dropout_acts_on_the_input():
-    layer, adaptation, adapter = on(nn.Conv2d(4, 6, 3), CPLoRA(rank=2, dropout=0.5))
-    x = draw(2, 4, 6, 5)
-    with adaptation.disabled():
-        base = layer(x)
-    torch.manual_seed(0)
-    dropped = layer.train()(x)
-    torch.manual_seed(0)
-    assert_close(dropped, base + F.conv2d(F.dropout(x, 0.5), adapter.delta()))
-    assert_close(layer.eval()(x), base + F.conv2d(x, adapter.delta()))
+    assert_drops_its_input(CPLoRA(rank=2, dropout=0.5))
 
 
 @pytest.mark.parametrize("name", ["settings", "grouped", "3d", "transposed"])
 def test_merging_scaling_and_converting(name):
     build, x = CONVOLUTIONS[name]
-    layer, adaptation, adapter = on(build(), METHOD)
-    expected = layer(x)
-    adaptation.merge()
-    assert_close(layer(x), expected)
-    adaptation.unmerge()
-    with adaptation.disabled():
-        base = layer(x)
-    adaptation.scale = 0.5
-    assert_close(layer(x) - base, 0.5 * (expected - base))
-    adaptation.scale = 1.0
-    rank = min(2, *adapter.target.matrix_shape)
-    assert adaptation.convert(LoRA(rank=rank)).relative_error["weight"] < TOLERANCE[torch.float64][0]
-    assert_close(layer(x), expected)
-
-
-class _Made(TorchDispatchMode):
-    """Counts the entries of all tensors that are made."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sizes: list[int] = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        output = func(*args, **(kwargs or {}))
-        if isinstance(output, Tensor) and not func.is_view:
-            self.sizes.append(output.numel())
-        return output
+    assert_merges_scales_and_converts(build(), METHOD, x, rank=2)
 
 
 def test_no_kernel_is_made_in_a_step():
     layer, _, _ = on(nn.Conv2d(64, 48, 3), CPLoRA(rank=2))
     x = draw(1, 64, 4, 4)
-    with _Made() as made:
+    with Made() as made:
         layer(x).sum().backward()
     assert max(made.sizes) <= x.numel()
     assert 2 * 64 * 9 not in made.sizes
@@ -230,19 +205,6 @@ def test_a_base_in_half_precision(low):
     assert output.dtype == low
     assert adapter.out.dtype == torch.float32
     assert (output.double() - expected).norm() / expected.norm() < 4 * torch.finfo(low).eps
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"rank": 0}, r"CPLoRA\.rank must be at least 1, got 0"),
-        ({"alpha": 0.0}, r"CPLoRA\.alpha must be above 0, got 0"),
-        ({"dropout": -0.1}, r"CPLoRA\.dropout must be in \[0, 1\), got -0\.1"),
-    ],
-)
-def test_fields_out_of_range_are_refused(fields, message):
-    with pytest.raises(MethodError, match=message):
-        CPLoRA(**fields)
 
 
 def test_a_rank_that_no_tensor_of_the_shape_needs_is_refused():

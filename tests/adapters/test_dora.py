@@ -362,19 +362,6 @@ def test_a_quantized_base():
     assert all(parameter.grad.isfinite().all() for parameter in adaptation.parameters())
 
 
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"rank": 0}, r"DoRA\.rank must be at least 1, got 0"),
-        ({"alpha": -1.0}, r"DoRA\.alpha must be above 0, got -1"),
-        ({"dropout": 1.0}, r"DoRA\.dropout must be in \[0, 1\), got 1"),
-    ],
-)
-def test_fields_out_of_range_are_refused(fields, message):
-    with pytest.raises(MethodError, match=message):
-        DoRA(**fields)
-
-
 def test_a_rank_above_the_layer_is_refused():
     with pytest.raises(MethodError, match=r"rank 6 is above min\(out, in\) = 5"):
         on(nn.Linear(7, 5), DoRA(rank=6))

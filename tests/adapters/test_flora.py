@@ -10,10 +10,18 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from random_layers import assert_gradients_are_those_of, assert_starts_at_the_base_and_runs_as, draw, filled, on
+from random_layers import (
+    assert_drops_its_input,
+    assert_gradients_are_those_of,
+    assert_merges_scales_and_converts,
+    assert_starts_at_the_base_and_runs_as,
+    draw,
+    filled,
+    on,
+)
 from rankwise import LoRA, MethodError, adapt
 from rankwise.adapters.flora import FLoRA, FLoRAAdapter
-from rankwise.testing import TOLERANCE, assert_close
+from rankwise.testing import assert_close
 
 
 def written_out(adapter: FLoRAAdapter) -> Tensor:
@@ -195,28 +203,11 @@ def test_the_numerical_gradient_agrees():
 
 
 def test_dropout_acts_on_the_input():
-    layer, adaptation, adapter = on(nn.Conv2d(4, 6, 3), FLoRA(rank=2, dropout=0.5))
-    x = draw(2, 4, 6, 5)
-    with adaptation.disabled():
-        base = layer(x)
-    torch.manual_seed(0)
-    dropped = layer.train()(x)
-    torch.manual_seed(0)
-    assert_close(dropped, base + F.conv2d(F.dropout(x, 0.5), adapter.delta()))
-    assert_close(layer.eval()(x), base + F.conv2d(x, adapter.delta()))
+    assert_drops_its_input(FLoRA(rank=2, dropout=0.5))
 
 
-def test_scaling_and_converting():
-    layer, adaptation, _ = on(nn.Conv2d(4, 6, 3, groups=2), METHOD)
-    x = draw(2, 4, 6, 5)
-    expected = layer(x)
-    with adaptation.disabled():
-        base = layer(x)
-    adaptation.scale = 0.5
-    assert_close(layer(x) - base, 0.5 * (expected - base))
-    adaptation.scale = 1.0
-    assert adaptation.convert(LoRA(rank=3)).relative_error["weight"] < TOLERANCE[torch.float64][0]
-    assert_close(layer(x), expected)
+def test_merging_scaling_and_converting():
+    assert_merges_scales_and_converts(nn.Conv2d(4, 6, 3, groups=2), METHOD, draw(2, 4, 6, 5), rank=3)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from random_layers import assert_gradients_are_those_of, assert_starts_at_the_base_and_runs_as, draw, moved, on
+from random_layers import (
+    assert_drops_its_input,
+    assert_gradients_are_those_of,
+    assert_merges_scales_and_converts,
+    assert_starts_at_the_base_and_runs_as,
+    draw,
+    moved,
+    on,
+)
 from rankwise import MethodError, TargetError, adapt
 from rankwise.adapters.lorac import LoRAC, LoRACAdapter
 from rankwise.testing import TOLERANCE, assert_close
@@ -93,30 +100,11 @@ def test_one_rank_is_k_squared_ordinary_ones(rank):
 
 
 def test_dropout_acts_on_the_input():
-    layer, adaptation, adapter = on(nn.Conv2d(4, 6, 3), LoRAC(rank=2, dropout=0.5))
-    x = draw(2, 4, 6, 5)
-    with adaptation.disabled():
-        base = layer(x)
-    torch.manual_seed(0)
-    dropped = layer.train()(x)
-    torch.manual_seed(0)
-    assert_close(dropped, base + F.conv2d(F.dropout(x, 0.5), adapter.delta()))
-    assert_close(layer.eval()(x), base + F.conv2d(x, adapter.delta()))
+    assert_drops_its_input(LoRAC(rank=2, dropout=0.5))
 
 
-def test_merging_and_scaling():
-    layer, adaptation, adapter = on(nn.Conv2d(4, 6, 3, groups=2), METHOD)
-    x, kept = draw(2, 4, 6, 5), layer.weight.detach().clone()
-    expected = layer(x)
-    adaptation.merge()
-    assert_close(layer.weight, kept + adapter.delta())
-    assert_close(layer(x), expected)
-    adaptation.unmerge()
-    assert torch.equal(layer.weight, kept)
-    with adaptation.disabled():
-        base = layer(x)
-    adaptation.scale = 0.5
-    assert_close(layer(x) - base, 0.5 * (expected - base))
+def test_merging_scaling_and_converting():
+    assert_merges_scales_and_converts(nn.Conv2d(4, 6, 3, groups=2), METHOD, draw(2, 4, 6, 5), rank=6)
 
 
 def test_autocast_builds_the_kernel_in_full_precision():
@@ -130,19 +118,6 @@ def test_autocast_builds_the_kernel_in_full_precision():
         TOLERANCE[torch.float32][0]
         < (adapter.left.bfloat16() @ adapter.right.bfloat16()).float().sub(adapter.left @ adapter.right).abs().max()
     )
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"rank": 0}, r"LoRAC\.rank must be at least 1, got 0"),
-        ({"alpha": 0.0}, r"LoRAC\.alpha must be above 0, got 0"),
-        ({"dropout": 1.0}, r"LoRAC\.dropout must be in \[0, 1\), got 1"),
-    ],
-)
-def test_fields_out_of_range_are_refused(fields, message):
-    with pytest.raises(MethodError, match=message):
-        LoRAC(**fields)
 
 
 @pytest.mark.parametrize(

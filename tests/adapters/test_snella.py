@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SNELLA: its schedule, how a budget is dealt out, and a run against one that is written out step by step."""
+"""SNELLA: its schedule, and a run against one that is written out step by step."""
 
 import pytest
 import torch
@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from random_layers import draw
 from rankwise import MethodError, StateError, adapt, load
 from rankwise.adapters.snell import SNELL
-from rankwise.adapters.snella import SNELLA, allocate
+from rankwise.adapters.snella import SNELLA
+from rankwise.core.budget import apportion
 from rankwise.testing import assert_close
 from rankwise.testing.layers import Experts
 
@@ -59,40 +60,6 @@ def test_the_budget_falls_from_the_first_to_the_last(length: int, first: int, la
     budgets = [method.budget(step, 1000) for step in range(method.total_steps + 2)]
     assert budgets == sorted(budgets, reverse=True)
     assert budgets[0] == 10 * (100 - low) and budgets[-1] == 10 * (100 - high)
-
-
-def test_the_worked_example_of_the_allocation() -> None:
-    """The published code would give (4, 4, 1): 4.5 and 1.5 are both cut."""
-    assert allocate(10, [6.0, 3.0, 1.0], [4, 10, 10]) == [4, 5, 1]
-
-
-def test_what_cannot_be_shared_by_scores_is_shared_evenly() -> None:
-    assert allocate(9, [0.0, 0.0, 0.0], [10, 10, 10]) == [3, 3, 3]
-    assert allocate(10, [1.0, 0.0, 0.0], [4, 10, 10]) == [4, 3, 3]
-    assert allocate(7, [2.0, 2.0, 2.0], [10, 10, 10]) == [3, 2, 2]
-    assert allocate(0, [1.0, 2.0], [3, 3]) == [0, 0]
-    assert allocate(6, [1.0, 2.0], [3, 3]) == [3, 3]
-    assert allocate(2**40 + 1, [1.0, 1.0], [2**41, 2**41]) == [2**39 + 1, 2**39]
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(st.integers(1, 10**9), st.floats(0, 1)), min_size=1, max_size=12), st.floats(0, 1))
-def test_the_budget_is_met_exactly_and_no_limit_is_passed(weights: list[tuple[int, float]], part: float) -> None:
-    limits, scores = [limit for limit, _ in weights], [score for _, score in weights]
-    budget = int(part * sum(limits))
-    found = allocate(budget, scores, limits)
-    assert sum(found) == budget
-    assert all(0 <= share <= limit for share, limit in zip(found, limits, strict=True))
-    open_ones = [(s, share) for s, share, limit in zip(scores, found, limits, strict=True) if share < limit - 1]
-    for (low, less), (high, more) in zip(sorted(open_ones), sorted(open_ones)[1:], strict=False):
-        assert low == high or less <= more + 1
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.integers(1, 6), st.integers(0, 400), st.floats(1e-9, 1e9))
-def test_equal_scores_give_equal_allocate(count: int, budget: int, score: float) -> None:
-    found = allocate(min(budget, 100 * count), [score] * count, [100] * count)
-    assert max(found) - min(found) <= 1
 
 
 def nonzeros(adaptation) -> list[int]:
@@ -172,7 +139,7 @@ def test_a_run_is_that_of_the_method_written_out() -> None:
             one.zero_grad()
         if step + 1 < 10 and method.has_event(step + 1):
             scores = [layer.score() for layer in layers]
-            dealt = allocate(method.budget(step + 1, total), scores, [a * b for a, b in SIZES])
+            dealt = apportion(method.budget(step + 1, total), scores, [a * b for a, b in SIZES])
             for layer, share, (a, b) in zip(layers, dealt, SIZES, strict=True):
                 layer.sparsity = 1 - share / (a * b)
             assert [int(one.kept) for one in adaptation.adapters.values()] == dealt

@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from random_layers import draw, filled, moved
+from random_layers import Made, draw, filled, moved
 from rankwise import Adaptation, LoRA, MethodError, TargetError, adapt
 from rankwise.adapters.tlora import TLoRA, TLoRAAdapter
 from rankwise.core.method import Method
@@ -250,25 +249,11 @@ def test_the_numerical_gradient_agrees_to_second_order():
     assert torch.autograd.gradgradcheck(run, inputs)
 
 
-class _Made(TorchDispatchMode):
-    """Counts the entries of all tensors that are made."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sizes: list[int] = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        output = func(*args, **(kwargs or {}))
-        if isinstance(output, Tensor) and not func.is_view:
-            self.sizes.append(output.numel())
-        return output
-
-
 @pytest.mark.parametrize("residual", ["lora", "ring"])
 def test_no_matrix_is_made_in_a_step(residual):
     layer, _, _ = on(TLoRA(rank=2, residual=residual), inputs=64, out=48)
     x = draw(3, 64).requires_grad_()
-    with _Made() as made:
+    with Made() as made:
         layer(x).sum().backward()
     assert max(made.sizes) <= 64 * 4  # tokens, or a factor of the ring
     assert len(made.sizes) > 10

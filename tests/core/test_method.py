@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from rankwise import LoRA, Method, MethodError, adapt, methods
-from rankwise.core.method import method_class
+from rankwise.core.method import LowRank, method_class
 
 
 @given(rank=st.integers(1, 512), alpha=st.floats(1e-3, 1e3), dropout=st.floats(0, 0.9), stabilized=st.booleans())
@@ -47,3 +47,22 @@ def test_a_rank_above_the_layer_names_the_limit_and_leaves_the_model_alone():
         adapt(model, LoRA(rank=4))
     assert type(model[0]) is nn.Linear
     assert all(p.requires_grad for p in model.parameters())
+
+
+LOW_RANK = [kind for kind in methods().values() if issubclass(kind, LowRank)]
+
+
+@pytest.mark.parametrize("kind", LOW_RANK, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"rank": 0}, r"\.rank must be at least 1, got 0"),
+        ({"alpha": 0.0}, r"\.alpha must be above 0, got 0"),
+        ({"dropout": 1.0}, r"\.dropout must be in \[0, 1\), got 1"),
+        ({"dropout": -0.1}, r"\.dropout must be in \[0, 1\), got -0\.1"),
+    ],
+)
+def test_the_three_fields_of_a_scaled_product_have_ranges(kind, fields, message):
+    with pytest.raises(MethodError, match=kind.__name__ + message):
+        kind(**fields)
+    assert kind(rank=4, alpha=6.0).scaling == 1.5

@@ -23,13 +23,13 @@ from torch.nn import functional as F
 
 from rankwise.core.adapter import Adapter, Factored, kaiming_uniform
 from rankwise.core.errors import MethodError, TargetError
-from rankwise.core.method import Method, register
+from rankwise.core.method import LowRank, register
 from rankwise.core.targets import ConvTarget, Target
 
 
 @register
 @dataclass(frozen=True)
-class ConvLoRA(Method):
+class ConvLoRA(LowRank):
     """A convolution to `rank` channels and a 1x1 convolution back, W = W0 + (alpha / rank) B A.
 
     Attributes:
@@ -44,13 +44,6 @@ class ConvLoRA(Method):
 
     rank: int = 4
     alpha: float = 8.0
-    dropout: float = 0.0
-
-    def validate(self) -> None:
-        """Check ranges."""
-        self.at_least("rank", 1)
-        self.above("alpha", 0)
-        self.probability("dropout")
 
     def adapter(self, target: Target) -> Adapter:
         """Build the two kernels for one convolution."""
@@ -68,7 +61,7 @@ class ConvLoRAAdapter(Factored):
     def __init__(self, target: Target, method: ConvLoRA) -> None:
         super().__init__(target)
         _require_possible(target, method)
-        self.scaling, self.dropout = method.alpha / method.rank, method.dropout
+        self.scaling, self.dropout = method.scaling, method.dropout
         shape = (method.rank, target.in_features)
         self.right = nn.Parameter(kaiming_uniform(shape, target.in_features, target.generator()))
         self.left = nn.Parameter(torch.zeros(target.out_features, method.rank // target.groups))

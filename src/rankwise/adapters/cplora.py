@@ -24,13 +24,13 @@ from torch import Tensor, nn
 
 from rankwise.core.adapter import Adapter, Factored
 from rankwise.core.errors import MethodError
-from rankwise.core.method import Method, register
+from rankwise.core.method import LowRank, register
 from rankwise.core.targets import ConvTarget, Target
 
 
 @register
 @dataclass(frozen=True)
-class CPLoRA(Method):
+class CPLoRA(LowRank):
     """Canonical polyadic update of a kernel, W = W0 + (alpha / rank) sum_q a_q o b_q o c_q o d_q.
 
     Attributes:
@@ -44,13 +44,6 @@ class CPLoRA(Method):
 
     rank: int = 4
     alpha: float = 8.0
-    dropout: float = 0.0
-
-    def validate(self) -> None:
-        """Check ranges."""
-        self.at_least("rank", 1)
-        self.above("alpha", 0)
-        self.probability("dropout")
 
     def adapter(self, target: Target) -> Adapter:
         """Build one matrix of vectors for each side of the weight."""
@@ -74,7 +67,7 @@ class CPLoRAAdapter(Factored):
         rank, generator = method.rank, target.generator()
         out, inputs, *self.kernel = target.shape[len(target.batch) :]
         _require_rank(target, rank, [out, inputs, *self.kernel])
-        self.scaling, self.dropout = method.alpha / rank, method.dropout
+        self.scaling, self.dropout = method.scaling, method.dropout
         self.out = nn.Parameter(torch.zeros(*target.batch, out, rank))
         self.lengths = [inputs, *(length for length in self.kernel if length > 1)]
         start = [torch.randn((*target.batch, n, rank), generator=generator) / n**0.5 for n in self.lengths]

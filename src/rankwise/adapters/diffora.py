@@ -27,7 +27,7 @@ from rankwise.adapters.pairs import lora_start
 from rankwise.adapters.search import SearchState
 from rankwise.core.adapter import Factored
 from rankwise.core.errors import MethodError
-from rankwise.core.method import Method, register
+from rankwise.core.method import LowRank, register
 from rankwise.core.sharded import local, shard_of, whole
 from rankwise.core.targets import Target
 from rankwise.core.training import Training
@@ -35,7 +35,7 @@ from rankwise.core.training import Training
 
 @register
 @dataclass(frozen=True)
-class DiffoRA(Method):
+class DiffoRA(LowRank):
     """Differential low-rank matrix adaptation, W = W0 + g (alpha / rank) left right with gates g that end at 0 or 1.
 
     Give the gates an optimizer group of their own, without weight decay: `shared.theta` of
@@ -63,9 +63,6 @@ class DiffoRA(Method):
         {"search_warmup": 1, "search_steps": 4, "scope": "global", "share": "none"}
     )
 
-    rank: int = 8
-    alpha: float = 16.0
-    dropout: float = 0.0
     rho: float = 0.5
     mode: Literal["sigmoid", "softmax"] = "sigmoid"
     scope: Literal["layer", "global"] = "layer"
@@ -76,9 +73,7 @@ class DiffoRA(Method):
 
     def validate(self) -> None:
         """Check ranges, and that gates move at all."""
-        self.at_least("rank", 1)
-        self.above("alpha", 0)
-        self.probability("dropout")
+        super().validate()
         require_share(self.rho)
         self.at_least("search_warmup", 0)
         if self.search_steps <= self.search_warmup:
@@ -139,7 +134,7 @@ class DiffoRAAdapter(Factored):
                 f'share="{method.share}" needs one rank for all weights, got {method.rank} for {target.name!r} and '
                 f'{shared.method.rank} for others; drop the entry of ranks, or use share="none".'
             )
-        self.scaling, self.dropout = method.alpha / method.rank, method.dropout
+        self.scaling, self.dropout = method.scaling, method.dropout
         self.index = shared.names.index(target.name)
         left, right = lora_start(target, method.rank)
         self.left, self.right = nn.Parameter(left), nn.Parameter(right)

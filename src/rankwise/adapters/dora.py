@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from rankwise.adapters.decomposed import Decomposed
 from rankwise.core.adapter import kaiming_uniform
-from rankwise.core.method import Method, register
+from rankwise.core.method import LowRank, register
 from rankwise.core.targets import Target
 
 
 @register
 @dataclass(frozen=True)
-class DoRA(Method):
+class DoRA(LowRank):
     """Weight-decomposed low-rank adaptation, W = m V / ||V|| with V = W0 + (alpha / rank) left right.
 
     Attributes:
@@ -37,16 +37,7 @@ class DoRA(Method):
         MethodError: if rank < 1, alpha <= 0 or dropout is outside [0, 1).
     """
 
-    rank: int = 8
-    alpha: float = 16.0
-    dropout: float = 0.0
     detach_norm: bool = True
-
-    def validate(self) -> None:
-        """Check ranges."""
-        self.at_least("rank", 1)
-        self.above("alpha", 0)
-        self.probability("dropout")
 
     def adapter(self, target: Target) -> "DoRAAdapter":
         """Build the magnitude and the two factors for one weight."""
@@ -64,7 +55,7 @@ class DoRAAdapter(Decomposed):
     def __init__(self, target: Target, method: DoRA) -> None:
         target.require_rank(method.rank)
         super().__init__(target, method.detach_norm)
-        self.scaling, self.dropout = method.alpha / method.rank, method.dropout
+        self.scaling, self.dropout = method.scaling, method.dropout
         shape = (*target.batch, method.rank, target.in_features)
         self.right = nn.Parameter(kaiming_uniform(shape, target.in_features, target.generator()))
         self.left = nn.Parameter(torch.zeros(*target.batch, target.out_features, method.rank))

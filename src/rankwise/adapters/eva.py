@@ -19,7 +19,7 @@ from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, distributed
+from torch import Tensor
 
 from rankwise.adapters.lora import LoRA, LoRAAdapter
 from rankwise.core.calibration import Calibrated, Calibration, Group, Reading
@@ -123,7 +123,7 @@ class EVA(Method):
             for target in one.targets
             if given[target.name]
         }
-        return _of_first_process(Calibrated({one.name: given[one.name] for one in targets}, starts))
+        return Calibrated({one.name: given[one.name] for one in targets}, starts)
 
     def _directions(self, target: Target, count: int) -> Directions:
         wide = target.in_features > _WIDEST_GRAM
@@ -175,13 +175,3 @@ def _require_input(target: Target) -> None:
             f"{target.name!r} is read without its layer being called, so EVA cannot see its inputs; leave it out of "
             "targets, or give it a LoRA adapter of its own name."
         )
-
-
-def _of_first_process(found: Calibrated) -> Calibrated:
-    """What the first process found, in all of them, so that replicas are equal whatever data each saw."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return found
-    tensors = {name: {key: value.cpu() for key, value in one.items()} for name, one in found.tensors.items()}
-    box = [Calibrated(found.ranks, tensors)]
-    distributed.broadcast_object_list(box, src=0)
-    return box[0]

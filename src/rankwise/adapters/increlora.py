@@ -23,7 +23,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from rankwise.core.growth import Growing, GrowingAdapter, growing, importance, observe
+from rankwise.core.budget import importance, observe
+from rankwise.core.growth import Growing, GrowingAdapter, growing
 from rankwise.core.method import register
 from rankwise.core.rows import Rows
 from rankwise.core.scores import Scored, stop_scores, take_scores

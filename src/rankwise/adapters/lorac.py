@@ -25,13 +25,13 @@ from rankwise.adapters.convlora import require_convolution
 from rankwise.core.adapter import Adapter, kaiming_uniform
 from rankwise.core.errors import MethodError, TargetError
 from rankwise.core.lowrank import without_autocast
-from rankwise.core.method import Method, register
+from rankwise.core.method import LowRank, register
 from rankwise.core.targets import Target
 
 
 @register
 @dataclass(frozen=True)
-class LoRAC(Method):
+class LoRAC(LowRank):
     """A product of matrices viewed as a square kernel, W = W0 + (alpha / rank) view(B A).
 
     Attributes:
@@ -46,13 +46,6 @@ class LoRAC(Method):
 
     rank: int = 4
     alpha: float = 8.0
-    dropout: float = 0.0
-
-    def validate(self) -> None:
-        """Check ranges."""
-        self.at_least("rank", 1)
-        self.above("alpha", 0)
-        self.probability("dropout")
 
     def adapter(self, target: Target) -> Adapter:
         """Build the two matrices for one convolution."""
@@ -71,7 +64,7 @@ class LoRACAdapter(Adapter):
         super().__init__(target)
         _require_possible(target, method)
         out, inputs, side, _ = target.shape
-        self.scaling, self.dropout = method.alpha / method.rank, method.dropout
+        self.scaling, self.dropout = method.scaling, method.dropout
         width = inputs * target.groups * side
         self.right = nn.Parameter(kaiming_uniform((method.rank * side, width), width, target.generator()))
         self.left = nn.Parameter(torch.zeros(out // target.groups * side, method.rank * side))

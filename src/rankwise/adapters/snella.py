@@ -15,7 +15,7 @@ SNELLA: arXiv 2510.24037; code ssfgunner/SNELL. Counts steps where the published
 the mean of |S| are left out.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
@@ -26,6 +26,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from rankwise.adapters.snell import SNELL, SNELLAdapter
+from rankwise.core.budget import apportion
 from rankwise.core.errors import MethodError
 from rankwise.core.method import register
 from rankwise.core.sharded import whole
@@ -125,7 +126,7 @@ class SNELLA(SNELL):
             return
         limits = [one.entries for one in adapters for _ in range(one.kept.numel())]
         scores = torch.cat([one.scores().flatten().cpu() for one in adapters]).tolist()
-        shares = torch.tensor(allocate(self.budget(step, sum(limits)), scores, limits))
+        shares = torch.tensor(apportion(self.budget(step, sum(limits)), scores, limits))
         for one, share in zip(adapters, shares.split([one.kept.numel() for one in adapters]), strict=True):
             one.kept.copy_(share.reshape(one.kept.shape))
 
@@ -197,34 +198,3 @@ class Averages(nn.Module):
         product = torch.where(product.isfinite(), product, 0.0)
         self.sensitivity.mul_(beta1).add_(product, alpha=1 - beta1)
         self.uncertainty.mul_(beta2).add_((product - self.sensitivity).abs(), alpha=1 - beta2)
-
-
-def allocate(budget: int, scores: Sequence[float], limits: Sequence[int]) -> list[int]:
-    """Whole numbers in proportion to scores, none above its limit, that add up to the budget; in exact arithmetic.
-
-    Args:
-        budget: at most the sum of the limits.
-        scores: finite and not negative; where all that are left are zero, the rest is dealt out evenly.
-        limits: the most that each can take.
-
-    Returns:
-        The shares. What rounding down leaves goes to the largest remainders, the first ones among equals.
-    """
-    ratios = [float(score).as_integer_ratio() for score in scores]
-    finest = max(bottom for _, bottom in ratios)  # all are powers of two
-    weights = [top * (finest // bottom) for top, bottom in ratios]
-    shares: dict[int, int] = {}
-    while True:
-        left, others = budget - sum(shares.values()), [i for i in range(len(limits)) if i not in shares]
-        if not any(weights[i] for i in others):
-            weights = [1] * len(limits)
-        total = sum(weights[i] for i in others)
-        parts = {i: divmod(left * weights[i], total) for i in others}
-        full = {i: limits[i] for i, (share, _) in parts.items() if share >= limits[i]}
-        if not full:
-            break
-        shares |= full
-    shares |= {i: share for i, (share, _) in parts.items()}
-    for i in sorted(parts, key=lambda i: -parts[i][1])[: budget - sum(shares.values())]:
-        shares[i] += 1
-    return [shares[i] for i in range(len(limits))]

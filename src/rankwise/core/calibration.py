@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from rankwise.core.errors import MethodError, RankwiseError, TargetError, listed
 from rankwise.core.inputs import Inputs, input_rows, token_masks, watch
@@ -63,6 +63,16 @@ class Calibrated:
 
     ranks: dict[str, int]
     tensors: dict[str, dict[str, Tensor]]
+
+
+def of_first_process(found: Calibrated) -> Calibrated:
+    """What the first process found, in all of them, so that replicas are equal whatever data each saw."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return found
+    tensors = {name: {key: value.cpu() for key, value in one.items()} for name, one in found.tensors.items()}
+    box = [Calibrated(found.ranks, tensors)]
+    distributed.broadcast_object_list(box, src=0)
+    return box[0]
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,10 @@
 
 Here are the events, the budget and the tensors, which have the largest rank from the start and are masked, so that
 nothing joins the optimizer later; `rankwise.core.rows` tells how a component starts in the middle. A method says what
-is important and how many weights grow. Ranks never shrink. One importance that methods share is I U of
-
-    I <- b1 I + (1 - b1) s,     U <- b2 U + (1 - b2) |s - I|  with the new I
-
-for a score s of each weight: a mean over time, and how far single scores are from it (AdaLoRA, arXiv 2303.10512). Both
-start at 0 and are not corrected for that.
+is important and how many weights grow. Ranks never shrink.
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -24,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from rankwise.core.adapter import Factored
+from rankwise.core.budget import allocate
 from rankwise.core.errors import MethodError
 from rankwise.core.method import Method
 from rankwise.core.rows import FROZEN, Multiplier, Rows, hold, linear_from_birth, settle
@@ -233,45 +228,3 @@ class GrowingAdapter(Factored):
 def growing(training: "Training") -> list[GrowingAdapter]:
     """The adapters of a method that grows."""
     return list(training.adapters.values())  # type: ignore[arg-type]
-
-
-def observe(training: "Training", scores: Float[Tensor, " n"], beta1: float, beta2: float) -> None:
-    """Take this step's scores into the averages I and U that the schedule keeps.
-
-    A score that is not finite (a step whose gradients overflowed) leaves the averages of its weight as they were.
-    """
-    schedule, zero = training.schedule, torch.zeros_like(scores)
-    mean, doubt = schedule.get("score_mean", zero).to(scores), schedule.get("score_doubt", zero).to(scores)
-    seen = scores.isfinite()
-    mean = torch.where(seen, beta1 * mean + (1 - beta1) * scores, mean)
-    doubt = torch.where(seen, beta2 * doubt + (1 - beta2) * (scores - mean).abs(), doubt)
-    schedule["score_mean"], schedule["score_doubt"] = mean, doubt
-
-
-def importance(training: "Training") -> Float[Tensor, " n"]:
-    """I U of the averages that `observe` keeps."""
-    return training.schedule["score_mean"] * training.schedule["score_doubt"]
-
-
-def allocate(
-    importance: Float[Tensor, " n"], ranks: Sequence[int], limits: Sequence[int], *, top: int, gain: int, budget: int
-) -> list[int]:
-    """The ranks after the `top` most important weights grew; those at their limit are passed over.
-
-    Args:
-        importance: one number a weight; of equal ones the first come first.
-        ranks: ranks before.
-        limits: the largest rank of each weight.
-        top: how many weights grow.
-        gain: what each gains, less where its limit or the budget is nearer.
-        budget: what the ranks never add up to more than.
-
-    Returns:
-        The new ranks.
-    """
-    grown, left = list(ranks), budget - sum(ranks)
-    for index in importance.argsort(descending=True, stable=True).tolist():
-        step = min(gain, limits[index] - ranks[index], left)
-        if step > 0 and top > 0:
-            grown[index], left, top = ranks[index] + step, left - step, top - 1
-    return grown

@@ -148,6 +148,35 @@ class Method:
         return cls(**tuples)
 
 
+@dataclass(frozen=True)
+class LowRank(Method):
+    """A method whose delta is alpha / rank times a product of some rank.
+
+    Attributes:
+        rank: inner dimension of the product.
+        alpha: scale of the product; the delta is multiplied by alpha / rank.
+        dropout: probability of zeroing entries of the adapter's input in training.
+
+    Raises:
+        MethodError: if rank < 1, alpha <= 0 or dropout is outside [0, 1).
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.0
+
+    def validate(self) -> None:
+        """Check ranges."""
+        self.at_least("rank", 1)
+        self.above("alpha", 0)
+        self.probability("dropout")
+
+    @property
+    def scaling(self) -> float:
+        """What the product is multiplied by, alpha / rank."""
+        return self.alpha / self.rank
+
+
 def register(method: M) -> M:
     """Make a method known by its lower-case class name."""
     _REGISTRY[method.__name__.lower()] = method

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from rankwise.core.adapter import Adapter
-from rankwise.core.calibration import Calibrated, Calibration
+from rankwise.core.calibration import Calibrated, Calibration, of_first_process
 from rankwise.core.errors import MethodError, StateError, TargetError, listed, nearest
 from rankwise.core.layer import SLOTS, install, require_unpatched, slots
 from rankwise.core.method import Method
@@ -60,7 +60,7 @@ def assemble(
         require_unpatched(target)
     chosen, start = with_ranks(method, found, ranks), Calibrated({}, {})
     if calibration is not None:
-        start = method.calibrate(found, chosen, calibration)
+        start = of_first_process(method.calibrate(found, chosen, calibration))
         found, ranks = [target for target in found if start.ranks[target.name]], start.ranks
         chosen = [method.at_rank(ranks[target.name]) for target in found]
     shared = method.shared(found)

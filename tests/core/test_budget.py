@@ -2,11 +2,11 @@
 """Budgets are kept, the important come first, and the averages are those of their formula."""
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankwise import LoRA
-from rankwise.core.growth import allocate, importance, observe
+from rankwise.core.budget import allocate, apportion, importance, observe
 from rankwise.core.slot import Installed
 from rankwise.core.training import Training
 from rankwise.testing import assert_close
@@ -52,3 +52,37 @@ def test_a_score_that_overflowed_leaves_its_weight_as_it_was():
     after = importance(training)
     assert after[0] == before[0]
     assert after[1] != before[1]
+
+
+def test_the_worked_example_of_apportioning() -> None:
+    """The published code would give (4, 4, 1): 4.5 and 1.5 are both cut."""
+    assert apportion(10, [6.0, 3.0, 1.0], [4, 10, 10]) == [4, 5, 1]
+
+
+def test_what_cannot_be_shared_by_scores_is_shared_evenly() -> None:
+    assert apportion(9, [0.0, 0.0, 0.0], [10, 10, 10]) == [3, 3, 3]
+    assert apportion(10, [1.0, 0.0, 0.0], [4, 10, 10]) == [4, 3, 3]
+    assert apportion(7, [2.0, 2.0, 2.0], [10, 10, 10]) == [3, 2, 2]
+    assert apportion(0, [1.0, 2.0], [3, 3]) == [0, 0]
+    assert apportion(6, [1.0, 2.0], [3, 3]) == [3, 3]
+    assert apportion(2**40 + 1, [1.0, 1.0], [2**41, 2**41]) == [2**39 + 1, 2**39]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 10**9), st.floats(0, 1)), min_size=1, max_size=12), st.floats(0, 1))
+def test_the_budget_is_met_exactly_and_no_limit_is_passed(weights: list[tuple[int, float]], part: float) -> None:
+    limits, scores = [limit for limit, _ in weights], [score for _, score in weights]
+    budget = int(part * sum(limits))
+    found = apportion(budget, scores, limits)
+    assert sum(found) == budget
+    assert all(0 <= share <= limit for share, limit in zip(found, limits, strict=True))
+    open_ones = [(s, share) for s, share, limit in zip(scores, found, limits, strict=True) if share < limit - 1]
+    for (low, less), (high, more) in zip(sorted(open_ones), sorted(open_ones)[1:], strict=False):
+        assert low == high or less <= more + 1
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 6), st.integers(0, 400), st.floats(1e-9, 1e9))
+def test_equal_scores_give_equal_apportion(count: int, budget: int, score: float) -> None:
+    found = apportion(min(budget, 100 * count), [score] * count, [100] * count)
+    assert max(found) - min(found) <= 1
