@@ -8,12 +8,9 @@ hidden layers are adapted and its head is trained on 300 turned digits (400 step
 ones. Each method takes the best of three learning rates by that accuracy, the same for all seeds.
 """
 
-import argparse
-
 import torch
-from report import environment
 from torch import nn
-from turned_digits import BASE_STEPS, Score, compared, fit, hits, shuffled
+from turned_digits import BASE_STEPS, Score, fit, hits, main, shuffled
 
 from rankwise import LoRA, Method, adapt
 from rankwise.adapters.loldu import LoLDU
@@ -40,16 +37,6 @@ METHODS: dict[str, Method | None] = {
 }
 
 
-def main() -> None:
-    """Train everything and print the table."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", type=int, default=3)
-    seeds = range(parser.parse_args().seeds)
-    torch.set_num_threads(1)
-    print(compared(METHODS, RATES, seeds, transferred))
-    print(environment(threads=1))
-
-
 def transferred(method: Method | None, rate: float, seed: int) -> Score:
     """Accuracy on turned digits; parameters beside the head."""
     generator = torch.Generator().manual_seed(seed)
@@ -70,4 +57,4 @@ def transferred(method: Method | None, rate: float, seed: int) -> Score:
 
 
 if __name__ == "__main__":
-    main()
+    main(METHODS, RATES, transferred, seeds=3)

@@ -9,11 +9,8 @@ A residual network 64-96-(4 x 96-96)-10 learns 1300 of scikit-learn's 8 x 8 digi
 that accuracy, the same for all seeds.
 """
 
-import argparse
-
 import torch
-from report import environment
-from turned_digits import Score, compared, fit, hits, upright_base
+from turned_digits import Score, fit, hits, main, upright_base
 
 from rankwise import LoRA, Method, adapt
 from rankwise.adapters.mos import MoS
@@ -31,16 +28,6 @@ METHODS: dict[str, Method] = {
 }
 
 
-def main() -> None:
-    """Train everything and print the table."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", type=int, default=6)
-    seeds = range(parser.parse_args().seeds)
-    torch.set_num_threads(1)
-    print(compared(METHODS, RATES, seeds, transferred))
-    print(environment(threads=1))
-
-
 def transferred(method: Method, rate: float, seed: int) -> Score:
     """Accuracy on turned digits."""
     generator = torch.Generator().manual_seed(seed)
@@ -54,4 +41,4 @@ def transferred(method: Method, rate: float, seed: int) -> Score:
 
 
 if __name__ == "__main__":
-    main()
+    main(METHODS, RATES, transferred, seeds=6)

@@ -6,12 +6,8 @@
 The task, the training and the choice of the learning rate are those of `digits_transfer.py`.
 """
 
-import argparse
-
-import torch
 from digits_transfer import RATES, transferred
-from report import environment
-from turned_digits import compared
+from turned_digits import main
 
 from rankwise import LoRA, Method
 from rankwise.adapters.salt import SALT
@@ -29,15 +25,5 @@ METHODS: dict[str, Method | None] = {
 }
 
 
-def main() -> None:
-    """Train everything and print the table."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", type=int, default=3)
-    seeds = range(parser.parse_args().seeds)
-    torch.set_num_threads(1)
-    print(compared(METHODS, RATES, seeds, transferred))
-    print(environment(threads=1))
-
-
 if __name__ == "__main__":
-    main()
+    main(METHODS, RATES, transferred, seeds=3)

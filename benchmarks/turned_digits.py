@@ -5,12 +5,13 @@ scikit-learn's 1797 digits of 8 x 8 pixels, shuffled by the seed; turned by a qu
 their places, so that a frozen network starts near chance.
 """
 
+import argparse
 import statistics
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
 import torch
-from report import table
+from report import environment, table
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -98,6 +99,16 @@ def hits(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """1 for each image that the model names rightly, else 0."""
     with torch.no_grad():
         return (model(images).argmax(1) == labels).float()
+
+
+def main(methods: Mapping[str, M], rates: Iterable[float], run: Callable[[M, float, int], Score], seeds: int) -> None:
+    """Print the table of a script that has nothing else, for as many seeds as the command line says."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", type=int, default=seeds)
+    asked = range(parser.parse_args().seeds)
+    torch.set_num_threads(1)
+    print(compared(methods, rates, asked, run))
+    print(environment(threads=1))
 
 
 def compared(
