@@ -123,7 +123,7 @@ def _computed(slot: Slot, names: list[str]) -> _Merged:
             f"the delta of {target.name!r} from adapter {listed(names)} holds NaN or infinite entries; nothing was "
             "merged. The adapter is broken: train it again or load an earlier checkpoint."
         )
-    exact = torch.add(total, base)
+    exact = total.add_(base) if _is_fresh(total, slot, names) else total + base
     weight = exact.to(base.dtype, copy=True)
     rounding = float(torch.linalg.vector_norm(exact.sub_(weight)))
     if not _is_finite(rounding, weight):
@@ -142,6 +142,17 @@ def _sum(deltas: list[tuple[float, Tensor]]) -> Tensor:
 def _is_finite(norm: float, tensor: Tensor) -> bool:
     """Whether all entries are; a finite norm says so without another look at them, an overflowing one does not."""
     return math.isfinite(norm) or bool(torch.isfinite(tensor).all())
+
+
+def _is_fresh(total: Tensor, slot: Slot, names: list[str]) -> bool:
+    """Whether a sum of deltas is memory of its own, which may be written over: making such memory costs more."""
+    adapters = [slot.adapter(name) for name in names]
+    modules = [module for one in adapters for module in (one, one.shared) if module is not None]
+    held = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
+    held += [slot.target.stored(), *([] if slot.target.original is None else [slot.target.original])]
+    storage = total.untyped_storage().data_ptr()
+    dense = torch.ops.aten.is_non_overlapping_and_dense(total)
+    return dense and all(tensor.untyped_storage().data_ptr() != storage for tensor in held)
 
 
 def _merged_delta(slot: Slot, name: str) -> tuple[Tensor, Tensor | None]:
