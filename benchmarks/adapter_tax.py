@@ -14,15 +14,12 @@ import argparse
 import gc
 import statistics
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 
 import torch
 from report import environment, replace_section, table
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from transformers import LlamaConfig, LlamaModel
 
 import rankwise
@@ -58,6 +55,7 @@ from rankwise import (
     TLoRA,
     TriAdaptLoRA,
 )
+from rankwise.bench.cost import Step, peak_bytes
 
 HIDDEN, LAYERS, BATCH, LENGTH, RANK = 576, 6, 4, 128, 16
 CHANNELS, SIDE = 64, 28
@@ -260,35 +258,10 @@ def label(method: Method) -> str:
     return f"{type(method).__name__}({', '.join(f'{name}={value!r}' for name, value in given.items())})"
 
 
-class _Live(TorchDispatchMode):
-    """Counts the bytes of storages that are alive, and their peak, from the first operation on."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self.seen: weakref.WeakSet = weakref.WeakSet()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        output = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(output):
-            if isinstance(leaf, Tensor) and leaf.untyped_storage() not in self.seen:
-                storage = leaf.untyped_storage()
-                self.seen.add(storage)
-                self.now += storage.nbytes()
-                self.peak = max(self.peak, self.now)
-                weakref.finalize(storage, self._freed, storage.nbytes())
-        return output
-
-    def _freed(self, size: int) -> None:
-        self.now -= size
-
-
 def _peak(model: nn.Module, x: Tensor) -> int:
     """Peak bytes of tensors in one step, the model's own included."""
-    own = sum(p.numel() * p.element_size() for p in model.parameters())
-    with _Live() as live:
-        step(model, x, [p for p in model.parameters() if p.requires_grad])
-    return own + live.peak
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return peak_bytes(Step(lambda: step(model, x, trained), lambda: [*model.parameters(), *model.buffers(), x]))
 
 
 def rows(methods: list[Method], yardstick: Yardstick, rounds: int) -> Iterator[list[str]]:

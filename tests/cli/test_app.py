@@ -11,7 +11,7 @@ from rankwise.cli.mistakes import mistakes_to_status
 from rankwise.core.errors import TargetError
 from rankwise.recipes.errors import Interrupted
 
-VERBS = ["chat", "convert", "export", "merge", "methods", "tune"]
+VERBS = ["bench", "chat", "convert", "export", "merge", "methods", "tune"]
 
 
 def test_help_lists_the_verbs(capsys):

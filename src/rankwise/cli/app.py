@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
+from rankwise.cli.bench import bench
 from rankwise.cli.chat import chat
 from rankwise.cli.convert import convert
 from rankwise.cli.export import export
@@ -56,6 +57,7 @@ def build(arguments: Sequence[str]) -> typer.Typer:
         "merge": merge,
         "convert": convert,
         "methods": methods,
+        "bench": bench,
     }
     for name, command in commands.items():
         app.command(name)(command)

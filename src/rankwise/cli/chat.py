@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rankwise.cli.mistakes import reported
-from rankwise.cli.terminal import output, quiet, status
+from rankwise.cli.terminal import output, status
 from rankwise.recipes.errors import RecipeError
+from rankwise.recipes.quiet import quiet
 
 if TYPE_CHECKING:
     from rankwise.recipes.chat import Conversation

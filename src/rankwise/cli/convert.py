@@ -8,7 +8,8 @@ import typer
 from rich.table import Table
 
 from rankwise.cli.mistakes import reported
-from rankwise.cli.terminal import output, quiet, status
+from rankwise.cli.terminal import output, status
+from rankwise.recipes.quiet import quiet
 
 
 @reported

@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from rankwise.cli.mistakes import reported
-from rankwise.cli.terminal import output, quiet, status
+from rankwise.cli.terminal import output, status
 from rankwise.core.errors import listed
 from rankwise.core.merge import MergeReport
+from rankwise.recipes.quiet import quiet
 
 
 @reported

@@ -8,8 +8,9 @@ import typer
 
 from rankwise.cli.export import tell
 from rankwise.cli.mistakes import reported
-from rankwise.cli.terminal import quiet, status
+from rankwise.cli.terminal import status
 from rankwise.recipes.errors import RecipeError
+from rankwise.recipes.quiet import quiet
 
 
 @reported

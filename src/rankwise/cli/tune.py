@@ -16,9 +16,10 @@ from rich.markup import escape
 
 from rankwise.cli.docs import attribute_texts, first_paragraph
 from rankwise.cli.mistakes import reported
-from rankwise.cli.terminal import output, quiet
+from rankwise.cli.terminal import output
 from rankwise.core.method import Method
 from rankwise.recipes.errors import RecipeError
+from rankwise.recipes.quiet import quiet
 from rankwise.recipes.recipe import TuneRecipe, read_recipe, settings
 from rankwise.recipes.values import alternatives
 

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The comparison of all adapters on equal terms: tasks, budgets, the sweep and its page."""
