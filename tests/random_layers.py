@@ -2,6 +2,7 @@
 """Layers with random values and adapters away from their start, and what holds for every method on them."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -36,6 +37,12 @@ def filled(module: nn.Module, dtype: torch.dtype = torch.float64, seed: int = 3)
         for i, parameter in enumerate(module.parameters()):
             parameter.copy_(draw(*parameter.shape, seed=seed + i))
     return module
+
+
+def chain(*sizes: int) -> nn.Sequential:
+    """Linear layers from each size to the next, with torch's own start in float64."""
+    torch.manual_seed(0)
+    return nn.Sequential(*[nn.Linear(a, b) for a, b in pairwise(sizes)]).double()
 
 
 def moved(adaptation: Adaptation, size: float = 0.4) -> Adaptation:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from random_layers import filled, moved
 from rankwise import Adaptation, LoRA, MethodError, TargetError, adapt, load
 from rankwise.adapters.hydra import Hydra
 from rankwise.testing import TOLERANCE, assert_close
@@ -56,20 +57,7 @@ CASES = {
 
 def made(case: Case) -> nn.Module:
     """The case's layer with all values random, the row at padding_idx included."""
-    layer, generator = case.layer().double(), torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator))
-    return layer
-
-
-def moved(adaptation: Adaptation) -> Adaptation:
-    """The adapter away from its start."""
-    generator = torch.Generator().manual_seed(4)
-    with torch.no_grad():
-        for parameter in adaptation.parameters():
-            parameter.add_(0.4 * torch.randn(parameter.shape, generator=generator).to(parameter))
-    return adaptation
+    return filled(case.layer())
 
 
 def linear(method: Hydra, bias: bool = True, dtype: torch.dtype = torch.float64) -> tuple[nn.Linear, Adaptation]:

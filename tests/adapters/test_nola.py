@@ -2,7 +2,6 @@
 """NOLA against explicit combinations of its random matrices, both published forms, and what is shared and saved."""
 
 import copy
-import itertools
 
 import pytest
 import torch
@@ -10,23 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from random_layers import draw
+from random_layers import chain, draw, moved
 from rankwise import CheckpointError, LoRA, MethodError, adapt, load
 from rankwise.adapters.nola import NOLA
 from rankwise.testing import assert_close
 from rankwise.testing.layers import Experts
-
-
-def network(*sizes: int) -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(*[nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]).double()
-
-
-def perturbed(adaptation):
-    with torch.no_grad():
-        for i, parameter in enumerate(adaptation.parameters()):
-            parameter.add_(0.3 * draw(*parameter.shape, seed=10 + i).to(parameter))
-    return adaptation
 
 
 def by_loops(adapter, rank: int) -> tuple[Tensor, Tensor]:
@@ -50,9 +37,9 @@ def by_loops(adapter, rank: int) -> tuple[Tensor, Tensor]:
     k_left=st.integers(1, 9) | st.none(),
 )
 def test_it_is_lora_with_the_combined_factors(rank, out, inputs, k, k_left):
-    model = network(inputs, out)
+    model = chain(inputs, out)
     base = copy.deepcopy(model)
-    adapter = perturbed(adapt(model, NOLA(rank=rank, k=k, k_left=k_left, alpha=5.0), ["0"])).adapters["0"]
+    adapter = moved(adapt(model, NOLA(rank=rank, k=k, k_left=k_left, alpha=5.0), ["0"])).adapters["0"]
     left, right = by_loops(adapter, rank)
     x = draw(4, inputs)
     assert_close(model(x), base(x) + 5.0 / rank * (x @ right.T) @ left.T)
@@ -61,7 +48,7 @@ def test_it_is_lora_with_the_combined_factors(rank, out, inputs, k, k_left):
 
 
 def test_it_starts_at_the_base_and_the_first_step_moves_b_alone():
-    model, x = network(6, 5), draw(4, 6)
+    model, x = chain(6, 5), draw(4, 6)
     base = copy.deepcopy(model)(x)
     adapter = adapt(model, NOLA(rank=2, k=7), ["0"]).adapters["0"]
     assert torch.equal(model(x), base)
@@ -71,8 +58,8 @@ def test_it_starts_at_the_base_and_the_first_step_moves_b_alone():
 
 
 def test_the_gradients_are_inner_products_with_the_random_matrices():
-    model, x = network(6, 5), draw(4, 6)
-    adaptation = perturbed(adapt(model, NOLA(rank=2, k=3, alpha=4.0), ["0"]))
+    model, x = chain(6, 5), draw(4, 6)
+    adaptation = moved(adapt(model, NOLA(rank=2, k=3, alpha=4.0), ["0"]))
     adapter = adaptation.adapters["0"]
     left, right = (factor.detach().requires_grad_() for factor in by_loops(adapter, 2))
     (x @ (model[0].weight + 2.0 * left @ right).T + model[0].bias).square().sum().backward()
@@ -85,7 +72,7 @@ def test_the_gradients_are_inner_products_with_the_random_matrices():
 
 
 def test_the_delta_is_linear_in_b_and_its_rank_is_r_at_most():
-    adapter = perturbed(adapt(network(9, 8), NOLA(rank=3, k=20), ["0"])).adapters["0"]
+    adapter = moved(adapt(chain(9, 8), NOLA(rank=3, k=20), ["0"])).adapters["0"]
     once = adapter.delta().detach()
     assert int(torch.linalg.matrix_rank(once)) == 3
     with torch.no_grad():
@@ -100,7 +87,7 @@ def test_the_delta_is_linear_in_b_and_its_rank_is_r_at_most():
 
 
 def test_enough_random_matrices_reach_every_factor():
-    adapter = adapt(network(5, 4), NOLA(rank=2, k=10, k_left=8), ["0"]).adapters["0"]
+    adapter = adapt(chain(5, 4), NOLA(rank=2, k=10, k_left=8), ["0"]).adapters["0"]
     wanted_left, wanted_right = draw(4, 2, seed=1), draw(2, 5, seed=2)
     rows = adapter.shared.right / 10**0.5, adapter.shared.left / 8**0.5
     with torch.no_grad():
@@ -112,7 +99,7 @@ def test_enough_random_matrices_reach_every_factor():
 def test_the_form_vit_is_that_of_separately_drawn_kaiming_matrices():
     rank, k, k_left = 2, 5, 3
     method = NOLA(rank=rank, k=k, k_left=k_left, alpha=1.0, variant="vit")
-    model = network(7, 6).float()
+    model = chain(7, 6).float()
     base, x = copy.deepcopy(model), draw(4, 7).float()
     adapter = adapt(model, method, ["0"], seed=0).adapters["0"]
     generator = torch.Generator().manual_seed(0)
@@ -129,7 +116,7 @@ def test_the_form_vit_is_that_of_separately_drawn_kaiming_matrices():
 
 
 def test_layers_of_all_sizes_share_their_random_numbers_which_the_seed_alone_decides():
-    model = network(6, 9, 4, 4)
+    model = chain(6, 9, 4, 4)
     before = torch.get_rng_state()
     adaptation = adapt(model, NOLA(rank=2, k=5, k_left=3), seed=5)
     assert torch.equal(torch.get_rng_state(), before)
@@ -139,7 +126,7 @@ def test_layers_of_all_sizes_share_their_random_numbers_which_the_seed_alone_dec
         "probe": (16,),
     }
     assert float(adaptation.shared.right.abs().max()) <= 1
-    again, other = (adapt(network(6, 9, 4, 4), NOLA(rank=2, k=5, k_left=3), seed=seed) for seed in (5, 6))
+    again, other = (adapt(chain(6, 9, 4, 4), NOLA(rank=2, k=5, k_left=3), seed=seed) for seed in (5, 6))
     for name, buffer in adaptation.shared.named_buffers():
         assert torch.equal(again.shared.get_buffer(name), buffer)
         assert not torch.equal(other.shared.get_buffer(name), buffer)
@@ -149,35 +136,35 @@ def test_layers_of_all_sizes_share_their_random_numbers_which_the_seed_alone_dec
 
 
 def test_a_checkpoint_holds_the_coefficients_alone(tmp_path):
-    adaptation = perturbed(adapt(network(60, 80, 50), NOLA(rank=8, k=20), seed=3))
+    adaptation = moved(adapt(chain(60, 80, 50), NOLA(rank=8, k=20), seed=3))
     x = draw(4, 60)
     output = adaptation.model(x)
     adaptation.save(tmp_path)
-    assert torch.equal(load(network(60, 80, 50), tmp_path).model(x), output)
+    assert torch.equal(load(chain(60, 80, 50), tmp_path).model(x), output)
     assert sum(p.numel() for p in adaptation.parameters()) == 2 * (20 + 20)
     assert (tmp_path / "adapter.safetensors").stat().st_size < 8 * (80 + 16) + 1000
 
 
 def test_other_random_matrices_than_the_trained_ones_are_refused(tmp_path):
-    adaptation = adapt(network(6, 4), NOLA(rank=2, k=4))
+    adaptation = adapt(chain(6, 4), NOLA(rank=2, k=4))
     adaptation.shared.probe[-1] += 0.1  # as if the random stream had been another one
     adaptation.save(tmp_path)
     with pytest.raises(CheckpointError, match="other random numbers"):
-        load(network(6, 4), tmp_path)
+        load(chain(6, 4), tmp_path)
 
 
 def test_a_target_may_have_a_smaller_rank_of_its_own():
-    adaptation = perturbed(adapt(network(6, 7, 5), NOLA(rank=3, k=4), ranks={"1": 2}))
+    adaptation = moved(adapt(chain(6, 7, 5), NOLA(rank=3, k=4), ranks={"1": 2}))
     adapter = adaptation.adapters["1"]
     left, right = by_loops(adapter, 2)
     assert_close(adapter.delta(), 8.0 / 2 * left @ right)
     with pytest.raises(MethodError, match="rank 4 of '1' is above 3"):
-        adapt(network(6, 7, 5), NOLA(rank=3, k=4), ranks={"1": 4})
+        adapt(chain(6, 7, 5), NOLA(rank=3, k=4), ranks={"1": 4})
 
 
 def test_a_stack_of_experts_has_coefficients_for_each():
     stack = Experts(3, 4, 6).double()
-    adapter = perturbed(adapt(stack, NOLA(rank=2, k=5), ["up_proj"])).adapters["up_proj"]
+    adapter = moved(adapt(stack, NOLA(rank=2, k=5), ["up_proj"])).adapters["up_proj"]
     assert adapter.a.shape == adapter.b.shape == (3, 5)
     delta = adapter.delta().detach()
     for expert in range(3):
@@ -187,8 +174,8 @@ def test_a_stack_of_experts_has_coefficients_for_each():
 
 
 def test_merging_and_conversion_to_lora_keep_the_function():
-    model, x = network(10, 8), draw(4, 10)
-    adaptation = perturbed(adapt(model, NOLA(rank=3, k=6), ["0"]))
+    model, x = chain(10, 8), draw(4, 10)
+    adaptation = moved(adapt(model, NOLA(rank=3, k=6), ["0"]))
     output = model(x)
     adaptation.merge()
     assert_close(model(x), output)
@@ -199,8 +186,8 @@ def test_merging_and_conversion_to_lora_keep_the_function():
 
 
 def test_autograd_keeps_no_tensor_of_the_size_of_the_random_matrices():
-    model = network(30, 20)
-    adaptation = perturbed(adapt(model, NOLA(rank=2, k=50), ["0"]))
+    model = chain(30, 20)
+    adaptation = moved(adapt(model, NOLA(rank=2, k=50), ["0"]))
     shared = {buffer.untyped_storage().data_ptr() for buffer in adaptation.shared.buffers()}
     kept: list[int] = []
 
@@ -228,7 +215,7 @@ def test_autograd_keeps_no_tensor_of_the_size_of_the_random_matrices():
 )
 def test_what_does_not_fit_is_refused(fields, message):
     with pytest.raises(MethodError, match=message):
-        adapt(network(6, 4), NOLA(**{"k": 3} | fields))
+        adapt(chain(6, 4), NOLA(**{"k": 3} | fields))
 
 
 def test_rank_costs_no_parameters_and_helps_at_the_same_number_of_them():

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from random_layers import filled, moved
 from rankwise import Adaptation, LoRA, Method, MethodError, StateError, adapt
 from rankwise.adapters.petalface import PETALface, quality_gate
 from rankwise.testing import assert_close
@@ -60,20 +61,8 @@ CASES = {
 
 
 def made(case: Case) -> nn.Module:
-    layer, generator = case.layer().double(), torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator))
-    return layer
-
-
-def moved(adaptation: Adaptation) -> Adaptation:
-    """The adapter away from its start."""
-    generator = torch.Generator().manual_seed(4)
-    with torch.no_grad():
-        for parameter in adaptation.parameters():
-            parameter.add_(0.4 * torch.randn(parameter.shape, generator=generator).to(parameter))
-    return adaptation
+    """The case's layer with all values random, the row at padding_idx included."""
+    return filled(case.layer())
 
 
 def adapted(name: str, method: Method = METHOD) -> tuple[nn.Module, Adaptation]:

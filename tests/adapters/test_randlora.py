@@ -2,7 +2,6 @@
 """RandLoRA against an explicit sum over its bases, the ranks it can reach, and what backward keeps."""
 
 import copy
-import itertools
 
 import pytest
 import torch
@@ -10,23 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from random_layers import draw
+from random_layers import chain, draw, moved
 from rankwise import CheckpointError, LoRA, MethodError, adapt, load
 from rankwise.adapters.randlora import RandLoRA
 from rankwise.testing import assert_close
 from rankwise.testing.layers import Experts
-
-
-def network(*sizes: int) -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(*[nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]).double()
-
-
-def perturbed(adaptation, size: float = 0.3):
-    with torch.no_grad():
-        for i, parameter in enumerate(adaptation.parameters()):
-            parameter.add_(size * draw(*parameter.shape, seed=10 + i).to(parameter))
-    return adaptation
 
 
 def by_loops(adapter, rank: int, scaling: float) -> Tensor:
@@ -43,9 +30,9 @@ def by_loops(adapter, rank: int, scaling: float) -> Tensor:
 @settings(max_examples=10, deadline=None)
 @given(rank=st.integers(1, 7), out=st.integers(2, 9), inputs=st.integers(2, 9), tokens=st.integers(1, 4))
 def test_the_delta_and_the_output_equal_an_explicit_sum(rank, out, inputs, tokens):
-    model = network(inputs, out)
+    model = chain(inputs, out)
     base = copy.deepcopy(model)
-    adapter = perturbed(adapt(model, RandLoRA(rank=rank, alpha=5.0), ["0"])).adapters["0"]
+    adapter = moved(adapt(model, RandLoRA(rank=rank, alpha=5.0), ["0"])).adapters["0"]
     count = -(-min(out, inputs) // rank)
     delta = by_loops(adapter, rank, 5.0 / rank / count**0.5).detach()
     assert_close(adapter.delta(), delta)
@@ -56,7 +43,7 @@ def test_the_delta_and_the_output_equal_an_explicit_sum(rank, out, inputs, token
 
 def test_the_scale_is_alpha_over_rank_and_over_the_root_of_the_number_of_bases():
     def scaling(**fields) -> float:
-        return adapt(network(10, 12), RandLoRA(rank=4, **fields), ["0"]).adapters["0"].scaling
+        return adapt(chain(10, 12), RandLoRA(rank=4, **fields), ["0"]).adapters["0"].scaling
 
     assert scaling(alpha=6.0) == 6.0 / 4 / 3**0.5
     assert scaling() == 2 / 3**0.5
@@ -65,7 +52,7 @@ def test_the_scale_is_alpha_over_rank_and_over_the_root_of_the_number_of_bases()
 
 @pytest.mark.parametrize(("init", "still"), [("lambda_zero", "gam"), ("gamma_zero", "lam")])
 def test_it_starts_at_the_base_and_only_what_is_zero_gets_a_gradient(init, still):
-    model, x = network(9, 6), draw(4, 9)
+    model, x = chain(9, 6), draw(4, 9)
     base = copy.deepcopy(model)(x)
     adapter = adapt(model, RandLoRA(rank=2, init=init), ["0"]).adapters["0"]
     assert torch.equal(model(x), base)
@@ -81,7 +68,7 @@ def test_it_starts_at_the_base_and_only_what_is_zero_gets_a_gradient(init, still
 @pytest.mark.parametrize("sizes", [(12, 20), (20, 12), (12, 12)])
 @pytest.mark.parametrize("rank", [3, 5])
 def test_the_rank_is_full_but_r_while_all_gam_are_equal(sizes, rank):
-    adapter = perturbed(adapt(network(*sizes), RandLoRA(rank=rank), ["0"]), 1.0).adapters["0"]
+    adapter = moved(adapt(chain(*sizes), RandLoRA(rank=rank), ["0"]), 1.0).adapters["0"]
     assert int(torch.linalg.matrix_rank(adapter.delta())) == 12
     with torch.no_grad():
         kept, lam = adapter.gam.clone(), adapter.lam.clone()
@@ -95,7 +82,7 @@ def test_the_rank_is_full_but_r_while_all_gam_are_equal(sizes, rank):
 
 def test_the_first_step_has_rank_r_and_the_second_full_rank():
     for init, ranks in (("lambda_zero", [4, 12]), ("gamma_zero", [12, 12])):
-        model = network(12, 12)
+        model = chain(12, 12)
         adaptation = adapt(model, RandLoRA(rank=4, init=init), ["0"])
         optimizer = torch.optim.SGD(adaptation.parameters(), lr=0.01)
         for step, rank in enumerate(ranks):
@@ -106,7 +93,7 @@ def test_the_first_step_has_rank_r_and_the_second_full_rank():
 
 
 def test_one_basis_is_a_pair_of_random_matrices_with_two_diagonals():
-    adapter = perturbed(adapt(network(6, 8), RandLoRA(rank=6, alpha=6.0), ["0"])).adapters["0"]
+    adapter = moved(adapt(chain(6, 8), RandLoRA(rank=6, alpha=6.0), ["0"])).adapters["0"]
     a, b = adapter.shared.a, adapter.shared.b[:, 0]
     assert_close(adapter.delta(), b @ torch.diag(adapter.lam[0]) @ a @ torch.diag(adapter.gam[0]))
 
@@ -114,8 +101,8 @@ def test_one_basis_is_a_pair_of_random_matrices_with_two_diagonals():
 @pytest.mark.parametrize("sizes", [(5, 7), (7, 5)])
 @pytest.mark.parametrize("pairing", ["paper", "peft"])
 def test_the_gradients_are_right_to_second_order(sizes, pairing):
-    model = network(*sizes)
-    adaptation = perturbed(adapt(model, RandLoRA(rank=2, pairing=pairing), ["0"]))
+    model = chain(*sizes)
+    adaptation = moved(adapt(model, RandLoRA(rank=2, pairing=pairing), ["0"]))
     x = draw(3, sizes[0]).requires_grad_()
     values = [x, *adaptation.parameters()]
     assert torch.autograd.gradcheck(lambda x, *_: model(x), values)
@@ -125,8 +112,8 @@ def test_the_gradients_are_right_to_second_order(sizes, pairing):
 
 @pytest.mark.parametrize("sizes", [(24, 40), (40, 24)])
 def test_backward_keeps_nothing_of_the_size_of_a_product(sizes):
-    model = network(*sizes)
-    adaptation = perturbed(adapt(model, RandLoRA(rank=4), ["0"]))
+    model = chain(*sizes)
+    adaptation = moved(adapt(model, RandLoRA(rank=4), ["0"]))
     shared = {buffer.untyped_storage().data_ptr() for buffer in adaptation.shared.buffers()}
     kept = []
 
@@ -146,7 +133,7 @@ def test_backward_keeps_nothing_of_the_size_of_a_product(sizes):
 
 @pytest.mark.parametrize("basis", ["uniform", "normal", "sparse", "very_sparse", "bfloat16"])
 def test_the_bases_have_unit_deviation_and_the_expected_zeros(basis):
-    shared = adapt(network(100, 120), RandLoRA(rank=10, basis=basis), ["0"]).shared
+    shared = adapt(chain(100, 120), RandLoRA(rank=10, basis=basis), ["0"]).shared
     zeros = {"sparse": 2 / 3, "very_sparse": 1 - 1 / 10}.get(basis, 0.001 if basis == "bfloat16" else 0.0)
     dtype = torch.bfloat16 if basis == "bfloat16" else torch.float32
     for buffer in (shared.a, shared.b):
@@ -160,7 +147,7 @@ def test_the_bases_have_unit_deviation_and_the_expected_zeros(basis):
 
 
 def test_layers_of_all_sizes_slice_the_same_bases_which_the_seed_alone_decides():
-    model = network(6, 9, 4, 4)
+    model = chain(6, 9, 4, 4)
     adaptation = adapt(model, RandLoRA(rank=2), seed=5)
     shared = adaptation.shared
     assert shared.a.shape == (2, 9)
@@ -170,7 +157,7 @@ def test_layers_of_all_sizes_slice_the_same_bases_which_the_seed_alone_decides()
         frozen = left if adapter.wide else right
         assert frozen.untyped_storage().data_ptr() == shared.b.untyped_storage().data_ptr()
     torch.manual_seed(99)
-    again, other = (adapt(network(6, 9, 4, 4), RandLoRA(rank=2), seed=seed).shared for seed in (5, 6))
+    again, other = (adapt(chain(6, 9, 4, 4), RandLoRA(rank=2), seed=seed).shared for seed in (5, 6))
     assert torch.equal(again.a, shared.a) and torch.equal(again.b, shared.b)
     assert not torch.equal(other.a, shared.a) and not torch.equal(other.b, shared.b)
     buffers = [b for b in model.buffers() if b.shape == shared.b.shape]
@@ -178,27 +165,27 @@ def test_layers_of_all_sizes_slice_the_same_bases_which_the_seed_alone_decides()
 
 
 def test_a_checkpoint_holds_the_diagonals_and_no_basis(tmp_path):
-    adaptation = perturbed(adapt(network(30, 40, 20), RandLoRA(rank=5), seed=3))
+    adaptation = moved(adapt(chain(30, 40, 20), RandLoRA(rank=5), seed=3))
     x = draw(4, 30)
     output = adaptation.model(x)
     adaptation.save(tmp_path)
-    assert torch.equal(load(network(30, 40, 20), tmp_path).model(x), output)
+    assert torch.equal(load(chain(30, 40, 20), tmp_path).model(x), output)
     numbers = sum(p.numel() for p in adaptation.parameters())
     assert (tmp_path / "adapter.safetensors").stat().st_size < 8 * (numbers + 16) + 2000
 
 
 def test_other_bases_than_the_trained_ones_are_refused(tmp_path):
-    adaptation = adapt(network(6, 4), RandLoRA(rank=2))
+    adaptation = adapt(chain(6, 4), RandLoRA(rank=2))
     adaptation.shared.probe[-1] += 0.1  # as if the random stream had been another one
     adaptation.save(tmp_path)
     with pytest.raises(CheckpointError, match="other random numbers"):
-        load(network(6, 4), tmp_path)
+        load(chain(6, 4), tmp_path)
 
 
 def test_dropout_acts_on_the_updates_input_in_training_alone():
-    model, x = network(10, 8), draw(4, 10)
-    adapter = perturbed(adapt(model, RandLoRA(rank=3, dropout=0.5), ["0"])).adapters["0"]
-    base = network(10, 8)(x)
+    model, x = chain(10, 8), draw(4, 10)
+    adapter = moved(adapt(model, RandLoRA(rank=3, dropout=0.5), ["0"])).adapters["0"]
+    base = chain(10, 8)(x)
     torch.manual_seed(7)
     output = model.train()(x)
     torch.manual_seed(7)
@@ -208,7 +195,7 @@ def test_dropout_acts_on_the_updates_input_in_training_alone():
 
 def test_a_stack_of_experts_has_diagonals_for_each():
     stack = Experts(3, 4, 6).double()
-    adapter = perturbed(adapt(stack, RandLoRA(rank=3), ["up_proj"])).adapters["up_proj"]
+    adapter = moved(adapt(stack, RandLoRA(rank=3), ["up_proj"])).adapters["up_proj"]
     assert adapter.lam.shape == (3, 2, 3)
     assert adapter.gam.shape == (3, 2, 4)
     a, b = adapter.shared.a[:, :4], adapter.shared.b[:6, :2]
@@ -217,8 +204,8 @@ def test_a_stack_of_experts_has_diagonals_for_each():
 
 
 def test_merging_and_conversion_to_full_rank_lora_keep_the_function():
-    model, x = network(10, 8), draw(4, 10)
-    adaptation = perturbed(adapt(model, RandLoRA(rank=3), ["0"]))
+    model, x = chain(10, 8), draw(4, 10)
+    adaptation = moved(adapt(model, RandLoRA(rank=3), ["0"]))
     output = model(x)
     adaptation.merge()
     assert_close(model(x), output)
@@ -230,7 +217,7 @@ def test_merging_and_conversion_to_full_rank_lora_keep_the_function():
 
 
 def test_pairing_like_peft_is_the_formula_with_the_bases_columns_in_another_order():
-    adaptation = perturbed(adapt(network(9, 11), RandLoRA(rank=3, pairing="peft", alpha=3.0), ["0"]))
+    adaptation = moved(adapt(chain(9, 11), RandLoRA(rank=3, pairing="peft", alpha=3.0), ["0"]))
     adapter, b = adaptation.adapters["0"], adaptation.shared.b.flatten(1)
     total = torch.zeros(11, 9, dtype=torch.float64)
     for j in range(3):
@@ -256,7 +243,7 @@ def test_fields_out_of_range_are_refused(fields, message):
 def test_bases_without_spread_are_refused(size, fields):
     seed = next(s for s in range(100) if float(_signs(2, s).abs().sum()) == 0)
     with pytest.raises(MethodError, match="no spread"):
-        adapt(network(size, size), RandLoRA(**fields), ["0"], seed=seed)
+        adapt(chain(size, size), RandLoRA(**fields), ["0"], seed=seed)
 
 
 def _signs(small: int, seed: int) -> Tensor:
@@ -266,7 +253,7 @@ def _signs(small: int, seed: int) -> Tensor:
 
 def test_a_rank_of_its_own_for_a_target_is_refused():
     with pytest.raises(MethodError, match="one rank for all"):
-        adapt(network(6, 6), RandLoRA(rank=2), ranks={"0": 3})
+        adapt(chain(6, 6), RandLoRA(rank=2), ranks={"0": 3})
 
 
 def test_it_fits_a_flat_spectrum_better_than_lora_and_a_low_rank_worse():

@@ -2,37 +2,23 @@
 """RandLoRA with `pairing="peft"` equals PEFT's with the same tensors, and so are its bases."""
 
 import copy
-import itertools
 
 import pytest
 import torch
-from torch import nn
 
-from random_layers import draw
+from random_layers import chain, draw, moved
 from rankwise import adapt
 from rankwise.adapters.randlora import RandLoRA
 from rankwise.testing import assert_close
 
 
-def network(*sizes: int) -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(*[nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]).double()
-
-
-def perturbed(adaptation, size: float = 0.3):
-    with torch.no_grad():
-        for i, parameter in enumerate(adaptation.parameters()):
-            parameter.add_(size * draw(*parameter.shape, seed=10 + i).to(parameter))
-    return adaptation
-
-
 @pytest.mark.parametrize("sizes", [(12, 20), (20, 12), (12, 12), (10, 7)])
 def test_equals_peft_with_the_same_tensors(sizes):
     peft = pytest.importorskip("peft")
-    mine, x = network(*sizes), draw(5, sizes[0])
+    mine, x = chain(*sizes), draw(5, sizes[0])
     theirs = copy.deepcopy(mine)
     method = RandLoRA(rank=3, alpha=7.0, scaling="peft", pairing="peft")
-    adaptation = perturbed(adapt(mine, method, ["0"]))
+    adaptation = moved(adapt(mine, method, ["0"]))
     adapter = adaptation.adapters["0"]
     config = peft.RandLoraConfig(r=3, randlora_alpha=7, target_modules=["0"])
     layer = peft.get_peft_model(theirs, config, autocast_adapter_dtype=False).base_model.model[0]
@@ -52,7 +38,7 @@ def test_equals_peft_with_the_same_tensors(sizes):
 @pytest.mark.parametrize(("basis", "options"), [("sparse", {"sparse": True}), ("bfloat16", {})])
 def test_bases_are_pefts(basis, options):
     peft = pytest.importorskip("peft")
-    mine, theirs = network(12, 20, 9).float(), network(12, 20, 9).float()
+    mine, theirs = chain(12, 20, 9).float(), chain(12, 20, 9).float()
     shared = adapt(mine, RandLoRA(rank=4, basis=basis), ["0", "1"], seed=11).shared
     config = peft.RandLoraConfig(r=4, projection_prng_key=11, target_modules=["0", "1"], **options)
     found = peft.get_peft_model(theirs, config).base_model

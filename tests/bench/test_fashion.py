@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fashion_files import write_fashion
 from rankwise import LoRA, adapt, adaptations
 from rankwise.adapters.petalface import PETALface
 from rankwise.bench.images import fashion_mnist, pixels
@@ -26,13 +25,6 @@ TINY = FashionHalves(
     depth=1,
     heads=2,
 )
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_fashion(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

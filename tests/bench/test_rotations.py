@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from fashion_files import write_fashion
 from rankwise import LoRA, adapt
 from rankwise.adapters.poly import Poly
 from rankwise.bench.images import fashion_mnist, pixels, turned
@@ -27,13 +26,6 @@ TINY = Rotations(
     sources=(0.0, 90.0),
     unseen=(180.0, -90.0, 30.0),
 )
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_fashion(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
