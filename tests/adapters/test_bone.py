@@ -11,8 +11,9 @@ from torch import nn
 
 from random_layers import draw, filled, moved
 from rankwise import LoRA, MethodError, adapt, load
-from rankwise.adapters.bone import Bone, divisors, folded
+from rankwise.adapters.bone import Bone, folded
 from rankwise.core.method import Method
+from rankwise.linalg.divisors import divisors
 from rankwise.testing import assert_close
 
 

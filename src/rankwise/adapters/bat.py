@@ -23,12 +23,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rankwise.adapters.bone import divisors
 from rankwise.core.adapter import Adapter
 from rankwise.core.errors import MethodError
 from rankwise.core.lowrank import needs_plain_formula, without_autocast
 from rankwise.core.method import Method, register
 from rankwise.core.targets import Target
+from rankwise.linalg.divisors import divisors
 
 
 @register

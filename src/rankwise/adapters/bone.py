@@ -15,7 +15,6 @@ Kang and Yin 2024, arXiv 2409.15371, from its version 4 on; later versions call 
 which reads W0, is `rankwise.adapters.bat`. P never trains, so only r sums of the input can be read: raise the rank.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +27,7 @@ from rankwise.core.errors import MethodError
 from rankwise.core.lowrank import needs_plain_formula, without_autocast
 from rankwise.core.method import Method, register
 from rankwise.core.targets import Target
+from rankwise.linalg.divisors import divisors
 
 
 @register
@@ -121,9 +121,3 @@ def folded(x: Float[Tensor, "*tokens in"], rank: int) -> Float[Tensor, "*tokens 
     whole = x.shape[-1] - x.shape[-1] % rank
     sums = x[..., :whole].unflatten(-1, (-1, rank)).sum(-2)
     return sums if whole == x.shape[-1] else sums + F.pad(x[..., whole:], (0, whole + rank - x.shape[-1]))
-
-
-def divisors(number: int) -> list[int]:
-    """All divisors of a number, in rising order."""
-    small = [one for one in range(1, math.isqrt(number) + 1) if number % one == 0]
-    return sorted({*small, *(number // one for one in small)})

@@ -24,6 +24,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from rankwise.adapters.overlaps import absolute, squared
 from rankwise.core.adapter import Adapter, Factored, kaiming_uniform
 from rankwise.core.errors import MethodError, StateError, TargetError
 from rankwise.core.lowrank import without_autocast
@@ -152,7 +153,7 @@ class PEGOAdapter(Factored):
             if self.method.kind.startswith("col"):
                 base, left, right = base.mT, right.mT, left.mT
             entries = base.shape[-2] ** 2 if self.method.normalize else 1
-            measured = _l1 if self.method.kind.endswith("l1") else _fro2
+            measured = absolute if self.method.kind.endswith("l1") else squared
             return measured(base[..., None, :, :], left, right) / entries
 
 
@@ -188,26 +189,3 @@ def orthogonality(adapters: Iterable[Adapter]) -> Orthogonality:
         raise MethodError("none of the adapters is PEGO's; give adaptation.adapters.values() of a PEGO adaptation.")
     preserve, diversify = torch.stack([one.to(found[0].device) for one in found]).sum(0)
     return Orthogonality(preserve, diversify)
-
-
-def _l1(base: Tensor, left: Tensor, right: Tensor) -> Float[Tensor, "2"]:
-    """Sums of absolute values of W0 D_i^T and of D_i D_j^T, for left [*, N, out, r] and right [*, N, r, in]."""
-    preserve = (base @ right.mT @ left.mT).abs().sum()
-    (left_i, right_i), (left_j, right_j) = _pairs(left, right)
-    return torch.stack([preserve, (left_i @ (right_i @ right_j.mT) @ left_j.mT).abs().sum()])
-
-
-def _fro2(base: Tensor, left: Tensor, right: Tensor) -> Float[Tensor, "2"]:
-    """Sums of squares of the same, ||P B^T||^2 = <P^T P, B^T B>: products of r x r matrices."""
-    inner, gram = base @ right.mT, left.mT @ left
-    preserve = (inner.mT @ inner * gram).sum()
-    (gram_i, right_i), (gram_j, right_j) = _pairs(gram, right)
-    across = right_i @ right_j.mT
-    return torch.stack([preserve, (gram_i @ across * (across @ gram_j)).sum()])
-
-
-def _pairs(left: Tensor, right: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """The members i and the members j of all pairs i < j."""
-    members = left.shape[-3]
-    chosen = torch.triu_indices(members, members, 1, device=left.device)
-    return [(left[..., one, :, :], right[..., one, :, :]) for one in chosen]

@@ -16,17 +16,18 @@ products cost as much as one or two of the layer's own.
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rankwise.adapters.seeded import Seeded
+from rankwise.adapters.diagonals import AddWeighed, Slices, Weighed, weighed
+from rankwise.adapters.random_bases import Bases
 from rankwise.core.adapter import Factored
 from rankwise.core.errors import MethodError
-from rankwise.core.lowrank import needs_plain_formula, without_autocast
+from rankwise.core.lowrank import needs_plain_formula
 from rankwise.core.method import Method, register
 from rankwise.core.targets import LinearTarget, Target
 
@@ -69,37 +70,13 @@ class RandLoRA(Method):
             self.above("alpha", 0)
         self.probability("dropout")
 
-    def shared(self, targets: list[Target]) -> "Bases":
+    def shared(self, targets: list[Target]) -> Bases:
         """Draw the bases that all targets slice."""
         return Bases(targets, self)
 
-    def adapter(self, target: Target, shared: "Bases") -> "RandLoRAAdapter":
+    def adapter(self, target: Target, shared: Bases) -> "RandLoRAAdapter":
         """Build the diagonals of one weight."""
         return RandLoRAAdapter(target, self, shared)
-
-
-class Bases(Seeded):
-    """The frozen random factors of all layers, drawn in float32 on the CPU from the seed alone.
-
-    Attributes:
-        a: A [r, MN], MN = min(largest in, largest out).
-        b: all B_j side by side, [MX, N, r], MX = max(largest in, largest out), N = ceil(MN / r).
-    """
-
-    a: Tensor
-    b: Tensor
-
-    def __init__(self, targets: list[Target], method: RandLoRA) -> None:
-        largest = max(t.out_features for t in targets), max(t.in_features for t in targets)
-        small, large, rank = min(largest), max(largest), method.rank
-        generator = torch.Generator().manual_seed(targets[0].seed)
-        count, basis = math.ceil(small / rank), method.basis
-        a = _draw((rank, small), basis, small, generator)
-        if basis == "bfloat16":
-            b = torch.stack([_draw((large, rank), basis, small, generator) for _ in range(count)], dim=1)
-        else:
-            b = _draw((large, count, rank), basis, small, generator)
-        super().__init__(a=_normalized(a), b=_normalized(b))
 
 
 class RandLoRAAdapter(Factored):
@@ -134,7 +111,7 @@ class RandLoRAAdapter(Factored):
         a, b = self._bases()
         lam = self.scaling * self.lam
         plain = needs_plain_formula(lam, self.gam)
-        scaled = (_scaled if plain else _Scaled.apply)(a, lam, self.gam, self.by_rank)
+        scaled = (weighed if plain else Weighed.apply)(a, lam, self.gam, self.by_rank)
         b = b.expand(*self.target.batch, -1, -1)
         return (b, scaled) if self.wide else (scaled.mT, b.mT)
 
@@ -144,8 +121,8 @@ class RandLoRAAdapter(Factored):
         if not isinstance(self.target, LinearTarget) or needs_plain_formula(x, base, self.lam, self.gam, a):
             return super().add(x, base, scale, inplace=inplace, own=own)
         x = F.dropout(x.to(base.dtype), self.dropout, self.training)
-        frozen = _Frozen(a, b.to(base.dtype), self.wide, self.by_rank)
-        return _AddScaled.apply(base, x, scale * self.scaling * self.lam, self.gam, frozen)
+        frozen = Slices(a, b.to(base.dtype), self.wide, self.by_rank)
+        return AddWeighed.apply(base, x, scale * self.scaling * self.lam, self.gam, frozen)
 
     def restored(self) -> None:
         """Check that the seed gave the bases that the diagonals were trained with.
@@ -159,94 +136,3 @@ class RandLoRAAdapter(Factored):
         """This layer's part of A and of all B_j side by side; views."""
         a, b = self.shared.a.to(self.lam.device), self.shared.b.to(self.lam.device)
         return a[:, : self.gam.shape[-1]], b[: self.large, : self.count].flatten(1)
-
-
-class _Scaled(torch.autograd.Function):
-    """`_scaled`, of which only the inputs are kept."""
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, lam: Tensor, gam: Tensor, by_rank: bool) -> Tensor:
-        ctx.save_for_backward(a, lam, gam)
-        ctx.by_rank = by_rank
-        return _scaled(a, lam, gam, by_rank)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        a, lam, gam = ctx.saved_tensors
-        return None, *_gradients(grad, a, lam, gam, ctx.by_rank), None
-
-
-@dataclass(frozen=True)
-class _Frozen:
-    """One layer's part of the bases, which side `a` is on, and the order of its rows."""
-
-    a: Float[Tensor, "r small"]
-    b: Float[Tensor, "large k"]
-    wide: bool
-    by_rank: bool
-
-
-class _AddScaled(torch.autograd.Function):
-    """Base + x (left right)^T; kept are x, the diagonals and the shared bases, never a tensor of a product's size."""
-
-    @staticmethod
-    def forward(ctx: Any, base: Tensor, x: Tensor, lam: Tensor, gam: Tensor, frozen: _Frozen) -> Tensor:
-        ctx.save_for_backward(x, lam, gam)
-        ctx.frozen = frozen
-        with without_autocast(base):
-            scaled, b = _scaled(frozen.a, lam, gam, frozen.by_rank).to(base.dtype), frozen.b
-            right, left = (scaled.t(), b.t()) if frozen.wide else (b, scaled)
-            inner = x.reshape(-1, x.shape[-1]) @ right
-            return torch.addmm(base.reshape(-1, base.shape[-1]), inner, left).view(base.shape)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (x, lam, gam), frozen = ctx.saved_tensors, ctx.frozen
-        b, wide = frozen.b, frozen.wide
-        with without_autocast(grad):
-            scaled = _scaled(frozen.a, lam, gam, frozen.by_rank).to(grad.dtype)
-            tokens, flat = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
-            inner = flat @ (b if wide else scaled.t())
-            of_scaled = inner.t() @ tokens if wide else (tokens @ b).t() @ flat
-            of_x = (inner @ (scaled if wide else b.t())).view(x.shape) if ctx.needs_input_grad[1] else None
-            return grad, of_x, *_gradients(of_scaled, frozen.a, lam, gam, frozen.by_rank), None
-
-
-def _scaled(
-    a: Float[Tensor, "r small"], lam: Float[Tensor, "*batch n r"], gam: Float[Tensor, "*batch n small"], by_rank: bool
-) -> Float[Tensor, "*batch k small"]:
-    """The rows lam[j, k] a[k] gam[j], in order of j and then k, or of k and then j."""
-    rows = (lam[..., None] * a) * gam[..., None, :]
-    return (rows.transpose(-3, -2) if by_rank else rows).flatten(-3, -2)
-
-
-def _gradients(grad: Tensor, a: Tensor, lam: Tensor, gam: Tensor, by_rank: bool) -> tuple[Tensor, Tensor]:
-    """The gradients by lam and gam from that by `_scaled`."""
-    shape = (lam.shape[-1], lam.shape[-2]) if by_rank else (lam.shape[-2], lam.shape[-1])
-    rows = grad.to(lam.dtype).unflatten(-2, shape)
-    weighed = (rows.transpose(-3, -2) if by_rank else rows) * a
-    return (weighed @ gam[..., None])[..., 0], (lam[..., None, :] @ weighed)[..., 0, :]
-
-
-def _draw(shape: tuple[int, ...], basis: str, small: int, generator: torch.Generator) -> Float[Tensor, "..."]:
-    if basis == "normal":
-        return torch.randn(shape, generator=generator)
-    if basis == "bfloat16":
-        bound = shape[-1] ** -0.5
-        return torch.empty(shape, dtype=torch.bfloat16).uniform_(-bound, bound, generator=generator)
-    uniform = torch.rand(shape, generator=generator)
-    if basis == "uniform":
-        return 2 * uniform - 1
-    share = 1 / (2 * (3 if basis == "sparse" else small**0.5))  # of each sign
-    return (uniform > 1 - share).float() - (uniform < share).float()
-
-
-def _normalized(basis: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """Divided by its standard deviation."""
-    deviation = (basis if basis.dtype == torch.bfloat16 else basis.double()).std(correction=min(1, basis.numel() - 1))
-    if deviation == 0:
-        raise MethodError(
-            f"a basis of {basis.numel()} numbers has no spread to divide by, since all of them are alike; use "
-            'basis="uniform" or "normal", a larger rank, or targets with more than one feature on each side.'
-        )
-    return (basis / deviation).float()

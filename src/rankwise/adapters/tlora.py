@@ -21,7 +21,6 @@ or T-LoRA are unrelated. Does not transform the output side, and has no penalty 
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -30,12 +29,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rankwise.adapters.bone import divisors
 from rankwise.core.adapter import Adapter
 from rankwise.core.errors import MethodError, TargetError
 from rankwise.core.lowrank import needs_plain_formula, without_autocast
 from rankwise.core.method import Method, register
 from rankwise.core.targets import ConvTarget, EmbeddingTarget, Target
+from rankwise.linalg.tensor_ring import balanced, chained, transformed
 
 
 @register
@@ -85,7 +84,7 @@ class TLoRA(Method):
 
     def shape(self, length: int) -> tuple[int, ...]:
         """How a side of this length is factored."""
-        return next((shape for shape in self.factored if math.prod(shape) == length), _balanced(length))
+        return next((shape for shape in self.factored if math.prod(shape) == length), balanced(length))
 
     def shared(self, targets: list[Target]) -> None:
         """Refuse shapes that fit no target; nothing is shared."""
@@ -131,7 +130,7 @@ class TLoRAAdapter(Adapter):
         if not self.ring:
             left, right = (cast(Tensor, self._parameters[name]) for name in ("left", "right"))
             return self.scaling * left, right
-        outputs, inputs = _chain(self._cores("out", self.orders["out"])), _chain(self._cores("in", self.orders["in"]))
+        outputs, inputs = chained(self._cores("out", self.orders["out"])), chained(self._cores("in", self.orders["in"]))
         return self.scaling * outputs.flatten(-2), inputs.mT.flatten(-2).mT
 
     def delta(self) -> Float[Tensor, "..."]:
@@ -142,7 +141,7 @@ class TLoRAAdapter(Adapter):
         if cores:
             weight = self.target.matrix(total.dtype)
             rows = weight.reshape(-1, *weight.shape[-2:])
-            total = total + _moved(rows, [core.transpose(-4, -3) for core in cores]).reshape(weight.shape)
+            total = total + transformed(rows, [core.transpose(-4, -3) for core in cores]).reshape(weight.shape)
         return total.reshape(self.target.shape)
 
     def forward(self, x: Tensor, base: Tensor) -> Tensor:
@@ -152,7 +151,7 @@ class TLoRAAdapter(Adapter):
         if not cores:
             return output
         x = x.to(base.dtype)
-        moved = _moved(x.reshape(1, -1, x.shape[-1]), [core.to(base.dtype) for core in cores]).reshape(x.shape)
+        moved = transformed(x.reshape(1, -1, x.shape[-1]), [core.to(base.dtype) for core in cores]).reshape(x.shape)
         if needs_plain_formula(moved, base):
             return output + self.target.apply(moved, self.target.weight(base.dtype), base)
         return output + _Frozen.apply(moved, self.target)
@@ -176,31 +175,6 @@ class _Frozen(torch.autograd.Function):
             return grad @ ctx.target.weight(grad.dtype), None
 
 
-def _moved(x: Float[Tensor, "b n in"], cores: Sequence[Tensor]) -> Float[Tensor, "b n in"]:
-    """(T - I) x for every row, T given by its cores' changes C^d; each matrix of a stack has its own cores."""
-    batch, rows, _ = x.shape
-    rank, done = cores[0].shape[-1], rows
-    change = None
-    for core in (one.reshape(batch, *one.shape[-4:]) for one in cores):
-        sides = x.reshape(batch, done, core.shape[-3], -1)
-        if change is None:
-            change = torch.einsum("znjr,zijac->znirac", sides, core)
-        else:
-            change = change.reshape(*sides.shape, rank, rank)
-            present = change + sides[..., None, None] / rank
-            change = change.mean(-1, keepdim=True) + torch.einsum("znjrab,zijbc->znirac", present, core)
-        done *= core.shape[-3]
-    return cast(Tensor, change).diagonal(dim1=-2, dim2=-1).sum(-1).reshape(x.shape)
-
-
-def _chain(cores: Sequence[Tensor]) -> Float[Tensor, "*batch length k k"]:
-    """The product of the cores' bond matrices for every entry of the side, the first sub-index the slowest."""
-    product = cores[0]
-    for core in cores[1:]:
-        product = (product.unsqueeze(-3) @ core.unsqueeze(-4)).flatten(-4, -3)
-    return product
-
-
 def _low_rank_start(target: Target, method: TLoRA) -> dict[str, Tensor]:
     """B zero, A normal with variance 1 / (3 in)."""
     target.require_rank(method.rank)
@@ -219,16 +193,6 @@ def _ring_start(target: Target, method: TLoRA) -> dict[str, Tensor]:
     for d, length in enumerate(method.shape(target.in_features), 1):
         starts[f"in_{d}"] = torch.randn((*target.batch, length, rank, rank), generator=generator) / length**0.5
     return starts
-
-
-def _balanced(length: int) -> tuple[int, ...]:
-    """At most three factors of a length with the smallest sum of squares, in rising order; a prime is one factor."""
-    found = []
-    for first in divisors(length):
-        rest = length // first
-        found += [(first, second, rest // second) for second in divisors(rest) if first <= second <= rest // second]
-    best = min(found, key=lambda shape: sum(side * side for side in shape))
-    return tuple(side for side in best if side > 1) or (1,)
 
 
 def _require_linear(target: Target) -> None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from rankwise.adapters.bat import Bat
-from rankwise.adapters.bone import Bone, divisors
+from rankwise.adapters.bone import Bone
 from rankwise.adapters.convdora import ConvDoRA
 from rankwise.adapters.convlora import ConvLoRA
 from rankwise.adapters.cpdora import CPDoRA
@@ -29,13 +29,14 @@ from rankwise.adapters.loldu import LoLDU
 from rankwise.adapters.lora import LoRA
 from rankwise.adapters.lorac import LoRAC
 from rankwise.adapters.mhr import MHR
-from rankwise.adapters.mos import MoS, Pools
+from rankwise.adapters.mos import MoS
 from rankwise.adapters.nola import NOLA
 from rankwise.adapters.pego import PEGO
 from rankwise.adapters.petalface import PETALface
 from rankwise.adapters.poly import Poly
 from rankwise.adapters.randlora import RandLoRA
 from rankwise.adapters.salt import SALT
+from rankwise.adapters.shards import Pools
 from rankwise.adapters.snell import SNELL
 from rankwise.adapters.snella import SNELLA
 from rankwise.adapters.svfit import SVFit
@@ -43,6 +44,7 @@ from rankwise.adapters.tlora import TLoRA
 from rankwise.adapters.triadaptlora import TriAdaptLoRA
 from rankwise.bench.counts import Ladder, Terms, after_search, coefficients, fully_grown, values
 from rankwise.core.method import LowRank, Method
+from rankwise.linalg.divisors import divisors
 
 _SKILLS, _MEMBERS, _HEADS, _SHARDS = 8, 4, 8, 4  # as published
 _RANDOM = range(1, 1025)  # random matrices of each factor, up to the most that NOLA was published with
