@@ -3,13 +3,14 @@
 
     python benchmarks/methods.py FOLDER [--size cpu] [--data DIR] [--workers 2]
 
-Goes on with the comparison in FOLDER where it was stopped. Writes docs/leaderboard/ and the tables of
+Goes on with the comparison in FOLDER where it was stopped. Writes docs/leaderboard/ and the summary in
 docs/choosing.md.
 """
 
 import argparse
 import os
 import shutil
+import statistics
 from pathlib import Path
 
 from report import replace_section, table
@@ -19,6 +20,7 @@ from rankwise.bench.journal import Journal
 from rankwise.bench.plan import lines
 from rankwise.bench.results import rows
 from rankwise.bench.rows import Row
+from rankwise.bench.standing import standings
 from rankwise.bench.task import Task
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -41,12 +43,42 @@ def main() -> None:
         shutil.copyfile(options.folder / name, DOCS / "leaderboard" / name)
     tasks, names = comparison.chosen_tasks(), comparison.chosen_methods()
     found = rows(lines(tasks, names), Journal(options.folder / "results.jsonl", comparison.settings()).found)
+    replace_section(str(DOCS / "choosing.md"), "summary", _summary(found, tasks))
     for task in tasks:
         parts = [
             f"### {budget}: {_size(found, task, budget)}\n\n{_table(found, task, budget)}" for budget in task.budgets
         ]
         text = "\n\n".join([*parts, about(comparison)])
-        replace_section(str(DOCS / "choosing.md"), task.name, text)
+        replace_section(str(DOCS / "leaderboard" / "tables.md"), task.name, text)
+
+
+def _summary(found: list[Row], tasks: list[Task]) -> str:
+    """A line for each method: the share of the others that it beats, how often it is among the best, and its cost."""
+    beaten: dict[str, list[float]] = {}
+    among_best: dict[str, int] = {}
+    for task in tasks:
+        for budget in task.budgets:
+            mine = [row for row in found if (row.task, row.budget) == (task.name, budget) and row.quality is not None]
+            mine = [row for row in mine if not row.yardstick]
+            sign = 1 if task.higher_is_better else -1
+            places = standings(mine, task.higher_is_better)
+            for row, place in zip(mine, places, strict=True):
+                worse = sum(sign * (other.quality or 0) < sign * (row.quality or 0) for other in mine)
+                beaten.setdefault(row.method, []).append(worse / (len(mine) - 1))
+                among_best[row.method] = among_best.get(row.method, 0) + ("quality" in place.best | place.tied)
+    lines = []
+    for method in sorted(beaten, key=lambda name: -statistics.mean(beaten[name])):
+        own = [row for row in found if row.method == method]
+        cost = [_median([getattr(row, name) for row in own]) for name in ("step_time", "memory")]
+        shares = beaten[method]
+        best = f"{among_best[method]} of {len(shares)}"
+        lines.append([method, f"{statistics.mean(shares):.0%}", best, *cost])
+    return table(["method", "beats, mean share of the others", "among the best", "step time", "memory"], lines)
+
+
+def _median(values: list[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{statistics.median(known):.2f}" if known else "-"
 
 
 def _size(found: list[Row], task: Task, budget: str) -> str:

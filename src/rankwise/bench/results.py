@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from rankwise.bench.plan import Found, Line, outcome
 from rankwise.bench.rows import YARDSTICKS, Question, Row
-from rankwise.bench.runs import Outcome
+from rankwise.bench.runs import FULL, FULL_RATE, Outcome
 from rankwise.bench.task import Task
 from rankwise.core.method import Method, method_class
 
@@ -39,7 +39,7 @@ def row(line: Line, budget: str, size: int, found: Found) -> Row:
         settings=repr(Method.from_dict(fitted["method"])) if "method" in fitted else line.name,
         parameters=first.parameters if first else fitted.get("parameters", 0),
         bytes=first.bytes if first else None,
-        rate=rate,
+        rate=rate * FULL_RATE if rate is not None and line.name == FULL else rate,
         rate_at_edge=edge,
         quality=_mean(score.quality for score in scores),
         quality_std=_spread([score.quality for score in scores]),
