@@ -6,6 +6,8 @@ import os
 import platform
 from pathlib import Path
 
+from rankwise.bench.machine import processor
+
 
 def table(heads: list[str], rows: list[list[str]]) -> str:
     """A Markdown table."""
@@ -17,8 +19,9 @@ def environment(threads: int) -> str:
     """Machine, date and versions, as one line."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("rankwise", "torch", "peft"))
     today = datetime.datetime.now(tz=datetime.UTC).date()
-    cpu = next((line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.machine())
-    return f"{today}, {cpu}, {threads} of {os.cpu_count()} cores, Python {platform.python_version()}, {versions}."
+    return (
+        f"{today}, {processor()}, {threads} of {os.cpu_count()} cores, Python {platform.python_version()}, {versions}."
+    )
 
 
 def replace_section(path: str, name: str, text: str) -> None:
@@ -33,8 +36,3 @@ def replace_section(path: str, name: str, text: str) -> None:
         raise ValueError(f"{path} has no markers {begin} and {end}.")
     head, rest = page.split(begin)
     Path(path).write_text(f"{head}{begin}\n{text}\n{end}{rest.split(end)[1]}")
-
-
-def _cpuinfo() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.exists() else []

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from rankwise.bench.journal import Journal
+from rankwise.bench.machine import processor
 from rankwise.bench.page import write_page
 from rankwise.bench.plan import REFERENCE, lines
 from rankwise.bench.results import question, rows
@@ -116,10 +117,9 @@ def write_leaderboard(folder: Path, found: list[Row], tasks: list[Task], made: s
 
 def about(comparison: Comparison) -> str:
     """Command, machine, date and versions, as one line."""
-    cpu = next((line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.machine())
     named = ", ".join(f"{name} {version}" for name, version in versions().items())
     today = datetime.now(tz=UTC).date()
-    return f"rankwise bench --size {comparison.size}; {today}, {cpu}, {os.cpu_count()} cores; {named}."
+    return f"rankwise bench --size {comparison.size}; {today}, {processor()}, {os.cpu_count()} cores; {named}."
 
 
 def versions() -> dict[str, str]:
@@ -147,8 +147,3 @@ def _alone(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             raise BenchError(f"another comparison runs in {folder}; wait for it, or name another folder.") from None
         yield
-
-
-def _cpuinfo() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.exists() else []

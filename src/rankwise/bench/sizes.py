@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two comparisons that come with the library: one for two CPU cores in an hour, and one for a GPU."""
+"""The two comparisons that come with the library: one for two CPU cores in about an hour, and one for a GPU."""
 
 from rankwise.bench.task import Task
 from rankwise.bench.tasks.fashion import FashionHalves

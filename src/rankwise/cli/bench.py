@@ -15,7 +15,7 @@ from rankwise.recipes.quiet import quiet
 @reported
 def bench(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the comparison; made, or gone on with.")],
-    size: Annotated[str, typer.Option("--size", help="cpu: an hour on two cores; full: made for a GPU.")] = "cpu",
+    size: Annotated[str, typer.Option("--size", help="cpu: about an hour on two cores; full: made for a GPU.")] = "cpu",
     tasks: Annotated[str, typer.Option("--tasks", help="Names of tasks with commas between them; all if empty.")] = "",
     methods: Annotated[str, typer.Option("--methods", help="Names of methods, likewise; all if empty.")] = "",
     data: Annotated[
