@@ -134,10 +134,10 @@ class _Blind:
 
 FAULTS: dict[str, tuple[Callable[[], None], str]] = {
     "scale doubled": (_scale_doubled, "tests/core/test_adaptation.py"),
-    "key dropped from a save": (_key_dropped, "tests/contract"),
+    "key dropped from a save": (_key_dropped, "tests/contract/test_keeping.py"),
     "seed ignored": (_seed_ignored, "tests/core/test_adaptation.py"),
-    "groups of a transposed convolution forgotten": (_groups_forgotten, "tests/contract"),
-    "one process decides alone": (_one_process_decides, "tests/contract"),
+    "groups of a transposed convolution forgotten": (_groups_forgotten, "tests/contract/test_function.py"),
+    "one process decides alone": (_one_process_decides, "tests/contract/test_processes.py"),
     "merged in half precision": (_merged_in_half_precision, "tests/reliability/test_merging.py"),
     "unmerged by subtraction": (_unmerged_by_subtraction, "tests/reliability/test_merging.py"),
     "disabled adapter stays on": (_disabled_stays_on, "tests/reliability/test_merging.py"),
@@ -145,7 +145,7 @@ FAULTS: dict[str, tuple[Callable[[], None], str]] = {
     "penalty added twice": (_penalty_twice, "tests/core/test_training.py"),
     "NaN unchecked in a merge": (_nan_unchecked, "tests/core/test_adaptation.py"),
     "any base accepted": (_any_base_accepted, "tests/reliability/test_malformed.py"),
-    "schedule not restored": (_schedule_not_restored, "tests/contract"),
+    "schedule not restored": (_schedule_not_restored, "tests/contract/test_keeping.py"),
     "gradient halved": (_gradient_halved, "tests/core/test_lowrank.py"),
 }
 

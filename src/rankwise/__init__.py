@@ -35,10 +35,10 @@ from rankwise.adapters import (
 from rankwise.core.adapt import adapt, adaptations
 from rankwise.core.adaptation import Adaptation
 from rankwise.core.adapter import Adapter, Factored
-from rankwise.core.errors import CheckpointError, MethodError, RankwiseError, StateError, TargetError
 from rankwise.core.load import load
 from rankwise.core.method import Method, methods, register
 from rankwise.core.targets import Target
+from rankwise.errors import CheckpointError, MethodError, RankwiseError, StateError, TargetError
 
 __all__ = [
     "EVA",

@@ -13,7 +13,7 @@ from rankwise.bench.comparison import Comparison, compare
 from rankwise.bench.plan import REFERENCE
 from rankwise.bench.sizes import SIZES
 from rankwise.bench.task import BenchError
-from rankwise.core.errors import MethodError
+from rankwise.errors import MethodError
 from small_tasks import Small
 
 METHODS = ("lora", "convlora")

@@ -18,9 +18,9 @@ from rankwise.bench.counts import Terms
 from rankwise.bench.ladders import Fitted, Unfit, budget_of, fit
 from rankwise.bench.settings import LADDERS
 from rankwise.bench.task import Adapted, Batch, Bench, BenchError, Scores
-from rankwise.core.errors import MethodError, TargetError
 from rankwise.core.growth import Growing, GrowingAdapter
 from rankwise.core.select import find_targets
+from rankwise.errors import MethodError, TargetError
 
 STEPS, EXAMPLES, DOMAINS = 8, 24, 3
 METHODS = sorted(rankwise.methods())

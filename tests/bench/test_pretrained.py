@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from rankwise.bench.pretrained import fingerprint, fit, pretrained
 from rankwise.bench.task import BenchError
-from rankwise.core.errors import CheckpointError
+from rankwise.errors import CheckpointError
 
 
 def shift(model: nn.Module) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from rankwise.cli import main
 from rankwise.cli.mistakes import mistakes_to_status
-from rankwise.core.errors import TargetError
+from rankwise.errors import TargetError
 from rankwise.recipes.errors import Interrupted
 
 VERBS = ["bench", "chat", "convert", "export", "merge", "methods", "tune"]

@@ -4,7 +4,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, TrainerControl, TrainerState, TrainingArguments
 
 from rankwise import LoRA, adapt
-from rankwise.core.errors import StateError
+from rankwise.errors import StateError
 from rankwise.recipes.audit import FirstStep
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from transformers import AutoModelForCausalLM
 
 import rankwise
-from rankwise.core.errors import CheckpointError, StateError, TargetError
+from rankwise.errors import CheckpointError, StateError, TargetError
 from rankwise.recipes.errors import DataError, Interrupted, OutputError, RecipeError
 from rankwise.recipes.folder import CHECKPOINTS, METRICS, PLOT, RECIPE, RESULT, Metrics
 from rankwise.recipes.recipe import TuneRecipe

@@ -24,10 +24,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rankwise.core.adapter import Adapter
-from rankwise.core.errors import MethodError
 from rankwise.core.lowrank import needs_plain_formula, without_autocast
 from rankwise.core.method import Method, register
 from rankwise.core.targets import Target
+from rankwise.errors import MethodError
 from rankwise.linalg.divisors import divisors
 
 

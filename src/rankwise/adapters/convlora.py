@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rankwise.core.adapter import Adapter, Factored, kaiming_uniform
-from rankwise.core.errors import MethodError, TargetError
 from rankwise.core.method import LowRank, register
 from rankwise.core.targets import ConvTarget, Target
+from rankwise.errors import MethodError, TargetError
 
 
 @register

@@ -23,9 +23,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rankwise.core.adapter import Adapter, Factored
-from rankwise.core.errors import MethodError
 from rankwise.core.method import LowRank, register
 from rankwise.core.targets import ConvTarget, Target
+from rankwise.errors import MethodError
 
 
 @register

@@ -21,8 +21,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rankwise.core.adapter import Factored
-from rankwise.core.errors import CheckpointError
 from rankwise.core.targets import Target
+from rankwise.errors import CheckpointError
 
 ALLOWED = 0.1
 

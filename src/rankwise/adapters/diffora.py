@@ -26,11 +26,11 @@ from rankwise.adapters.gates import require_share
 from rankwise.adapters.pairs import lora_start
 from rankwise.adapters.search import SearchState
 from rankwise.core.adapter import Factored
-from rankwise.core.errors import MethodError
 from rankwise.core.method import LowRank, register
 from rankwise.core.sharded import local, shard_of, whole
 from rankwise.core.targets import Target
 from rankwise.core.training import Training
+from rankwise.errors import MethodError
 
 
 @register

@@ -23,9 +23,9 @@ from torch import Tensor
 
 from rankwise.adapters.lora import LoRA, LoRAAdapter
 from rankwise.core.calibration import Calibrated, Calibration, Group, Reading
-from rankwise.core.errors import MethodError, TargetError
 from rankwise.core.method import Method, register
 from rankwise.core.targets import EmbeddingTarget, Target
+from rankwise.errors import MethodError, TargetError
 from rankwise.linalg.incremental_pca import PrincipalComponents
 from rankwise.linalg.settling import Directions, GramDirections, IncrementalDirections
 

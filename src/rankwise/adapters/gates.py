@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from rankwise.core.errors import MethodError, StateError, TargetError, listed
 from rankwise.core.sharded import whole
+from rankwise.errors import MethodError, StateError, TargetError, listed
 from rankwise.linalg import wide
 
 

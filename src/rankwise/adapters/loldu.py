@@ -21,9 +21,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rankwise.adapters.diagonal import Diagonal
-from rankwise.core.errors import CheckpointError, MethodError
 from rankwise.core.method import Method, register
 from rankwise.core.targets import Target
+from rankwise.errors import CheckpointError, MethodError
 from rankwise.linalg.ldu import ldu
 
 

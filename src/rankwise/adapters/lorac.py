@@ -23,10 +23,10 @@ from torch.nn import functional as F
 
 from rankwise.adapters.convlora import require_convolution
 from rankwise.core.adapter import Adapter, kaiming_uniform
-from rankwise.core.errors import MethodError, TargetError
 from rankwise.core.lowrank import without_autocast
 from rankwise.core.method import LowRank, register
 from rankwise.core.targets import Target
+from rankwise.errors import MethodError, TargetError
 
 
 @register

@@ -22,10 +22,10 @@ from torch import Tensor
 from rankwise.adapters.lora import LoRA, LoRAAdapter
 from rankwise.adapters.poly import Poly, PolyAdapter
 from rankwise.core.adaptation import Adaptation
-from rankwise.core.errors import MethodError, StateError
 from rankwise.core.method import Method, register
 from rankwise.core.place import Parts, assemble, place
 from rankwise.core.targets import Target
+from rankwise.errors import MethodError, StateError
 
 
 @register

@@ -23,9 +23,9 @@ from torch import Tensor
 
 from rankwise.adapters.shards import Pools, indices
 from rankwise.core.adapter import Adapter, Factored
-from rankwise.core.errors import MethodError
 from rankwise.core.method import Method, register
 from rankwise.core.targets import Target
+from rankwise.errors import MethodError
 
 
 @register

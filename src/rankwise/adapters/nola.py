@@ -26,9 +26,9 @@ from torch import Tensor, nn
 
 from rankwise.adapters.seeded import Seeded
 from rankwise.core.adapter import Factored, kaiming_uniform
-from rankwise.core.errors import MethodError
 from rankwise.core.method import Method, register
 from rankwise.core.targets import Target
+from rankwise.errors import MethodError
 
 
 @register

@@ -26,12 +26,12 @@ from torch.utils.checkpoint import checkpoint
 
 from rankwise.adapters.overlaps import absolute, squared
 from rankwise.core.adapter import Adapter, Factored, kaiming_uniform
-from rankwise.core.errors import MethodError, StateError, TargetError
 from rankwise.core.lowrank import without_autocast
 from rankwise.core.method import Method, register
 from rankwise.core.sharded import whole
 from rankwise.core.targets import Target
 from rankwise.core.training import Training
+from rankwise.errors import MethodError, StateError, TargetError
 from rankwise.linalg.svd import wide
 
 

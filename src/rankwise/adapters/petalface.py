@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rankwise.core.adapter import Factored
-from rankwise.core.errors import MethodError
 from rankwise.core.method import Method, register
 from rankwise.core.targets import Target
+from rankwise.errors import MethodError
 
 
 @register

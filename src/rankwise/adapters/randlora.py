@@ -26,10 +26,10 @@ from torch.nn import functional as F
 from rankwise.adapters.diagonals import AddWeighed, Slices, Weighed, weighed
 from rankwise.adapters.random_bases import Bases
 from rankwise.core.adapter import Factored
-from rankwise.core.errors import MethodError
 from rankwise.core.lowrank import needs_plain_formula
 from rankwise.core.method import Method, register
 from rankwise.core.targets import LinearTarget, Target
+from rankwise.errors import MethodError
 
 
 @register

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rankwise.adapters.seeded import Seeded
-from rankwise.core.errors import MethodError
 from rankwise.core.targets import Target
+from rankwise.errors import MethodError
 
 if TYPE_CHECKING:
     from rankwise.adapters.randlora import RandLoRA

@@ -23,10 +23,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rankwise.core.adapter import Factored
-from rankwise.core.errors import MethodError
 from rankwise.core.method import Method, register
 from rankwise.core.targets import Target
 from rankwise.core.training import Training
+from rankwise.errors import MethodError
 from rankwise.linalg import svd
 
 

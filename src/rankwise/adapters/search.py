@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from rankwise.adapters.gates import Gates, layer_of, place_of, require_some
 from rankwise.adapters.pairs import Pairs
 from rankwise.core.adaptation import Adaptation
-from rankwise.core.errors import MethodError
 from rankwise.core.targets import Target
+from rankwise.errors import MethodError
 
 if TYPE_CHECKING:
     from rankwise.adapters.diffora import DiffoRA, DiffoRAAdapter

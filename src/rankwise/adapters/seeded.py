@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rankwise.core.errors import CheckpointError
+from rankwise.errors import CheckpointError
 
 _PROBED = 8  # numbers kept of each tensor
 

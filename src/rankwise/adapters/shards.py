@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rankwise.core.adapter import kaiming_uniform
-from rankwise.core.errors import MethodError
 from rankwise.core.targets import Target
+from rankwise.errors import MethodError
 
 if TYPE_CHECKING:
     from rankwise.adapters.mos import MoS

@@ -25,10 +25,10 @@ from torch.nn import functional as F
 from rankwise.adapters.kernelized import add_generated, generated
 from rankwise.adapters.kernels import Points, Rule
 from rankwise.core.adapter import Adapter, kaiming_uniform
-from rankwise.core.errors import MethodError
 from rankwise.core.lowrank import needs_plain_formula
 from rankwise.core.method import Method, register
 from rankwise.core.targets import Target
+from rankwise.errors import MethodError
 
 
 @register

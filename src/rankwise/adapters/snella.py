@@ -27,11 +27,11 @@ from torch import Tensor, nn
 
 from rankwise.adapters.snell import SNELL, SNELLAdapter
 from rankwise.core.budget import apportion
-from rankwise.core.errors import MethodError
 from rankwise.core.method import register
 from rankwise.core.sharded import whole
 from rankwise.core.targets import Target
 from rankwise.core.training import Training
+from rankwise.errors import MethodError
 
 
 @register

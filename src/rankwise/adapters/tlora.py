@@ -30,10 +30,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rankwise.core.adapter import Adapter
-from rankwise.core.errors import MethodError, TargetError
 from rankwise.core.lowrank import needs_plain_formula, without_autocast
 from rankwise.core.method import Method, register
 from rankwise.core.targets import ConvTarget, EmbeddingTarget, Target
+from rankwise.errors import MethodError, TargetError
 from rankwise.linalg.tensor_ring import balanced, chained, transformed
 
 

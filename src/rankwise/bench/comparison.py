@@ -27,8 +27,8 @@ from rankwise.bench.rows import Row
 from rankwise.bench.sizes import SIZES
 from rankwise.bench.sweep import Place, Progress, prepare, sweep, workers
 from rankwise.bench.task import BenchError, Task
-from rankwise.core.errors import nearest
 from rankwise.core.method import method_class, methods
+from rankwise.errors import nearest
 from rankwise.recipes.folder import write_whole
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from rankwise.bench.task import BenchError
-from rankwise.core.errors import listed, nearest
+from rankwise.errors import listed, nearest
 from rankwise.recipes.examples import Dialog, Text
 from rankwise.recipes.stdlib_pairs import stdlib_pairs
 

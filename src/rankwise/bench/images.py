@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rankwise.bench.task import BenchError
-from rankwise.core.errors import listed
+from rankwise.errors import listed
 
 PACKAGE = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package puts the files
 _FOLDER, _KINDS, _SPLITS = "fashion-mnist", ("images-idx3-ubyte.gz", "labels-idx1-ubyte.gz"), ("train", "t10k")

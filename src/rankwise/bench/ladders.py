@@ -16,11 +16,11 @@ from rankwise.bench.runs import CALIBRATION
 from rankwise.bench.settings import LADDERS
 from rankwise.bench.task import Bench, BenchError
 from rankwise.core.adapt import adapt
-from rankwise.core.errors import MethodError, TargetError, nearest
 from rankwise.core.method import Method, method_class
 from rankwise.core.place import assemble
 from rankwise.core.select import find_targets
 from rankwise.core.targets import ConvTarget, LinearTarget, Target
+from rankwise.errors import MethodError, TargetError, nearest
 
 
 class Unfit(BenchError):

@@ -17,7 +17,7 @@ from rankwise.bench.columns import COLUMNS, cell, decimals
 from rankwise.bench.rows import Question, Row
 from rankwise.bench.standing import Standing, standings
 from rankwise.bench.task import BenchError
-from rankwise.core.errors import listed
+from rankwise.errors import listed
 from rankwise.recipes.folder import write_whole
 
 

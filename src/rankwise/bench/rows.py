@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from rankwise.bench.task import BenchError
-from rankwise.core.errors import listed
+from rankwise.errors import listed
 
 YARDSTICKS = ("not adapted", "full fine-tuning")
 

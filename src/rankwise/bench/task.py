@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from rankwise.core.adaptation import Adaptation
-from rankwise.core.errors import RankwiseError
+from rankwise.errors import RankwiseError
 
 Batch = Mapping[str, Tensor]
 

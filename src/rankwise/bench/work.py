@@ -17,8 +17,8 @@ from rankwise.bench.journal import Key
 from rankwise.bench.ladders import budget_of, fit
 from rankwise.bench.runs import Entrant, Trainer, run
 from rankwise.bench.task import Bench, Task
-from rankwise.core.errors import RankwiseError
 from rankwise.core.method import Method
+from rankwise.errors import RankwiseError
 from rankwise.recipes.recipe import with_total_steps
 
 

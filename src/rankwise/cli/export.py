@@ -8,8 +8,8 @@ import typer
 
 from rankwise.cli.mistakes import reported
 from rankwise.cli.terminal import output, status
-from rankwise.core.errors import listed
 from rankwise.core.merge import MergeReport
+from rankwise.errors import listed
 from rankwise.recipes.quiet import quiet
 
 

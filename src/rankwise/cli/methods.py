@@ -14,8 +14,8 @@ import rankwise
 from rankwise.cli.docs import first_paragraph
 from rankwise.cli.mistakes import reported
 from rankwise.cli.terminal import output
-from rankwise.core.errors import MethodError, TargetError
 from rankwise.core.method import Method
+from rankwise.errors import MethodError, TargetError
 from rankwise.recipes.errors import RecipeError
 from rankwise.recipes.recipe import with_total_steps
 from rankwise.testing.table import contract_table

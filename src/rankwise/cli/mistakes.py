@@ -9,7 +9,7 @@ from typing import ParamSpec
 import torch
 import typer
 
-from rankwise.core.errors import RankwiseError
+from rankwise.errors import RankwiseError
 from rankwise.recipes.errors import Interrupted
 
 MISTAKE, INTERRUPTED = 2, 130

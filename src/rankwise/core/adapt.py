@@ -9,10 +9,10 @@ from torch import nn
 
 from rankwise.core.adaptation import Adaptation
 from rankwise.core.calibration import Calibration
-from rankwise.core.errors import MethodError, listed
 from rankwise.core.method import Method, methods
 from rankwise.core.place import assemble, place, runtime_of, unwrapped
 from rankwise.core.select import find_targets
+from rankwise.errors import MethodError, listed
 
 
 def adapt(  # noqa: PLR0913 - the one call that users make

@@ -13,7 +13,6 @@ from rankwise.core import checkpoint, merge
 from rankwise.core.adapter import Adapter
 from rankwise.core.context import make_context
 from rankwise.core.convert import best_factors, fitted_rank, require_convertible
-from rankwise.core.errors import StateError, listed, nearest
 from rankwise.core.layer import SLOTS, slots, uninstall
 from rankwise.core.merge import MergeReport
 from rankwise.core.method import Method
@@ -23,6 +22,7 @@ from rankwise.core.slot import Installed, Runtime, Slot
 from rankwise.core.summary import Summary, summarize
 from rankwise.core.targets import Target
 from rankwise.core.training import Attachment, Training, require_held, trainable
+from rankwise.errors import StateError, listed, nearest
 
 
 @dataclass(frozen=True)

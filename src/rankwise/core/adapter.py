@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rankwise.core.errors import MethodError, StateError
 from rankwise.core.targets.base import Target
+from rankwise.errors import MethodError, StateError
 
 if TYPE_CHECKING:
     from rankwise.core.slot import Runtime

@@ -17,9 +17,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, distributed, nn
 
-from rankwise.core.errors import MethodError, RankwiseError, TargetError, listed
 from rankwise.core.inputs import Inputs, input_rows, token_masks, watch
 from rankwise.core.targets import Target
+from rankwise.errors import MethodError, RankwiseError, TargetError, listed
 
 
 class Statistic(Protocol):

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from rankwise.core.adapter import Adapter
-from rankwise.core.errors import CheckpointError, MethodError, listed, nearest
 from rankwise.core.files import DESCRIPTION, commit, digest, read
 from rankwise.core.fingerprint import SAMPLES, fingerprint
 from rankwise.core.method import Method
 from rankwise.core.sharded import whole
 from rankwise.core.slot import Installed
 from rankwise.core.tensor_file import from_bytes, to_bytes, unique_json
+from rankwise.errors import CheckpointError, MethodError, listed, nearest
 
 FORMAT = 1
 _SCHEMA: dict[str, type | tuple[type, ...]] = {

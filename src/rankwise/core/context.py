@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from rankwise.core.errors import StateError
+from rankwise.errors import StateError
 
 
 @dataclass(frozen=True)

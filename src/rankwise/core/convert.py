@@ -13,10 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rankwise.core.adapter import Adapter, Factored
-from rankwise.core.errors import MethodError, listed
 from rankwise.core.merge import as_float64, exact_delta
 from rankwise.core.method import Method
 from rankwise.core.targets import Target
+from rankwise.errors import MethodError, listed
 from rankwise.linalg.svd import svd, svd_of_product
 
 

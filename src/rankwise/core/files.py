@@ -11,7 +11,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from rankwise.core.errors import CheckpointError
+from rankwise.errors import CheckpointError
 
 DESCRIPTION = "adapter.json"
 TENSORS = "adapter.safetensors"

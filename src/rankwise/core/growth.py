@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from rankwise.core.adapter import Factored
 from rankwise.core.budget import allocate
-from rankwise.core.errors import MethodError
 from rankwise.core.method import Method
 from rankwise.core.rows import FROZEN, Multiplier, Rows, hold, linear_from_birth, settle
 from rankwise.core.sharded import whole
 from rankwise.core.targets.base import Target
+from rankwise.errors import MethodError
 
 if TYPE_CHECKING:
     from rankwise.core.training import Training

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from rankwise.core.errors import MethodError
 from rankwise.core.targets import LinearTarget, Target
+from rankwise.errors import MethodError
 from rankwise.linalg import wide
 
 _HIDDEN = -100  # the label that transformers' losses ignore

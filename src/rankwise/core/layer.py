@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from rankwise.core.context import Context
-from rankwise.core.errors import StateError, TargetError
 from rankwise.core.sharded import is_sharded
 from rankwise.core.slot import Runtime, Slot
 from rankwise.core.targets.base import Target
 from rankwise.core.targets.parameter import ParameterTarget
+from rankwise.errors import StateError, TargetError
 
 SLOTS = "rankwise"  # the child that holds a module's slots, by weight
 _READ = "_rankwise_read"  # slots behind attribute reads, including those of a tied weight held elsewhere

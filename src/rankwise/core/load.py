@@ -8,11 +8,11 @@ from torch import nn
 
 from rankwise.core.adaptation import Adaptation
 from rankwise.core.checkpoint import Saved, fill, read_checkpoint
-from rankwise.core.errors import CheckpointError, MethodError, TargetError, listed
 from rankwise.core.fingerprint import differs, fingerprint
 from rankwise.core.place import assemble, place, unwrapped
 from rankwise.core.select import named_targets
 from rankwise.core.targets import Target
+from rankwise.errors import CheckpointError, MethodError, TargetError, listed
 
 
 def load(

@@ -17,9 +17,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rankwise.core.adapter import Adapter
-from rankwise.core.errors import StateError, TargetError, listed
 from rankwise.core.slot import Slot
 from rankwise.core.targets.base import Target
+from rankwise.errors import StateError, TargetError, listed
 
 
 @dataclass(frozen=True)

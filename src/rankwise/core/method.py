@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, Union, get_ar
 
 from torch import Tensor, nn
 
-from rankwise.core.errors import MethodError, nearest
 from rankwise.core.targets.base import Target
+from rankwise.errors import MethodError, nearest
 
 if TYPE_CHECKING:
     from rankwise.core.adapter import Adapter

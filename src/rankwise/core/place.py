@@ -14,13 +14,13 @@ from torch import nn
 
 from rankwise.core.adapter import Adapter
 from rankwise.core.calibration import Calibrated, Calibration, of_first_process
-from rankwise.core.errors import MethodError, StateError, TargetError, listed, nearest
 from rankwise.core.layer import SLOTS, install, require_unpatched, slots
 from rankwise.core.method import Method
 from rankwise.core.select import clean, suffix_of
 from rankwise.core.sharded import is_sharded
 from rankwise.core.slot import Installed, Runtime
 from rankwise.core.targets import Target
+from rankwise.errors import MethodError, StateError, TargetError, listed, nearest
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 

@@ -22,8 +22,8 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW
 
-from rankwise.core.errors import StateError
 from rankwise.core.sharded import local, shard_of
+from rankwise.errors import StateError
 
 if TYPE_CHECKING:
     from rankwise.core.training import Training

@@ -28,9 +28,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rankwise.core.adapter import Factored
-from rankwise.core.errors import StateError
 from rankwise.core.targets.base import Target
 from rankwise.core.targets.linear import LinearTarget
+from rankwise.errors import StateError
 from rankwise.linalg.svd import wide
 
 if TYPE_CHECKING:

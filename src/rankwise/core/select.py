@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from rankwise.core.errors import TargetError, listed, nearest
 from rankwise.core.layer import SLOTS, slot_of
 from rankwise.core.targets import (
     ConvTarget,
@@ -29,6 +28,7 @@ from rankwise.core.targets import (
     Target,
 )
 from rankwise.core.targets.linear import is_transformers_conv1d
+from rankwise.errors import TargetError, listed, nearest
 
 KEYWORDS = ("all-linear", "attention", "mlp")
 _HEADS = {"lm_head", "embed_out", "output_projection", "score", "classifier", "qa_outputs", "head", "fc_out"}

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from rankwise.core.adapter import Adapter, Factored
 from rankwise.core.context import Context
-from rankwise.core.errors import StateError, nearest
 from rankwise.core.method import Method
 from rankwise.core.targets.base import Target
+from rankwise.errors import StateError, nearest
 
 if TYPE_CHECKING:
     from rankwise.core.training import Attachment

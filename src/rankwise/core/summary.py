@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from torch import nn
 
 from rankwise.core.adapter import Adapter
-from rankwise.core.errors import listed
 from rankwise.core.method import Method
 from rankwise.core.select import all_candidates
 from rankwise.core.slot import Installed
+from rankwise.errors import listed
 
 
 @dataclass(frozen=True)

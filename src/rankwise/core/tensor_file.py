@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from rankwise.core.errors import CheckpointError, listed
+from rankwise.errors import CheckpointError, listed
 
 HEADER_LIMIT = 1_000_000
 _ENTRY = {"dtype", "shape", "data_offsets"}

@@ -14,10 +14,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rankwise.core.adapter import Adapter
-from rankwise.core.errors import StateError, listed
 from rankwise.core.scores import start_scores, stop_scores
 from rankwise.core.sharded import is_sharded, local
 from rankwise.core.slot import Installed
+from rankwise.errors import StateError, listed
 
 
 @dataclass

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from rankwise.core.adaptation import Adaptation
-from rankwise.core.errors import StateError, listed
+from rankwise.errors import StateError, listed
 from rankwise.recipes.evaluate import evaluating
 
 

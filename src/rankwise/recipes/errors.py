@@ -4,7 +4,7 @@
 The command line turns every RankwiseError into one message and exit status 2.
 """
 
-from rankwise.core.errors import RankwiseError
+from rankwise.errors import RankwiseError
 
 
 class RecipeError(RankwiseError, ValueError):

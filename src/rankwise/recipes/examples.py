@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rankwise.core.errors import listed
+from rankwise.errors import listed
 from rankwise.recipes.errors import DataError
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rankwise.core.errors import CheckpointError, RankwiseError
+from rankwise.errors import CheckpointError, RankwiseError
 from rankwise.recipes.errors import OutputError
 
 RECIPE, METRICS, PLOT, RESULT, CHECKPOINTS = "recipe.yaml", "metrics.jsonl", "loss.png", "result.json", "checkpoints"

@@ -13,8 +13,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rankwise.core.adapt import adapt
 from rankwise.core.adaptation import Adaptation
-from rankwise.core.errors import listed
 from rankwise.core.load import load
+from rankwise.errors import listed
 from rankwise.recipes.batches import Collator, Ordered
 from rankwise.recipes.data import Data
 from rankwise.recipes.encode import Encoded, encode

@@ -20,7 +20,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from rankwise.core.errors import listed
+from rankwise.errors import listed
 from rankwise.recipes.errors import ModelError
 from rankwise.recipes.recipe import SMOLLM2
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from rankwise.core.errors import StateError
+from rankwise.errors import StateError
 from rankwise.recipes.folder import Metrics
 from rankwise.recipes.memory import in_words, peak
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rankwise.core.errors import listed, nearest
+from rankwise.errors import listed, nearest
 from rankwise.recipes.errors import DataError
 from rankwise.recipes.examples import Example, Text, example_from
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from rankwise.adapters.lora import LoRA
-from rankwise.core.errors import nearest
 from rankwise.core.method import Method, method_class
 from rankwise.core.select import KEYWORDS
+from rankwise.errors import nearest
 from rankwise.recipes.errors import RecipeError
 from rankwise.recipes.values import typed
 

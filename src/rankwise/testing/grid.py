@@ -11,8 +11,8 @@ from dataclasses import dataclass, fields
 from itertools import product
 
 import rankwise.adapters  # noqa: F401 - registers the methods
-from rankwise.core.errors import RankwiseError
 from rankwise.core.method import Method, methods
+from rankwise.errors import RankwiseError
 from rankwise.testing.kinds import KINDS, Kind
 
 FEATURES: dict[str, str] = {

@@ -25,7 +25,7 @@ from rankwise.bench.corpora import Corpus, read_corpus, shakespeare
 from rankwise.bench.pretrained import fingerprint, pretrained
 from rankwise.bench.task import Adapted, Batch, Bench, BenchError, Scores, Task
 from rankwise.bench.upper_layers import Entering, UpperLayers, learned, require_layers
-from rankwise.core.errors import listed, nearest
+from rankwise.errors import listed, nearest
 from rankwise.recipes.batches import Collator, order
 from rankwise.recipes.encode import Encoded, encode
 from rankwise.recipes.examples import Dialog, Text

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from rankwise.bench.pretrained import fit, pretrained
 from rankwise.bench.task import Adapted, Batch, BenchError, Scores, Task
 from rankwise.bench.vision import Examples, ImageBench
-from rankwise.core.errors import listed
+from rankwise.errors import listed
 from rankwise.recipes.models import device
 
 PARTS = ("encoder", "bottleneck", "skip", "decoder")

@@ -16,9 +16,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rankwise.core.errors import MethodError, StateError
 from rankwise.core.quantized import dequantized, is_quantized
 from rankwise.core.rescaled import rescale
+from rankwise.errors import MethodError, StateError
 
 
 class Target(ABC):

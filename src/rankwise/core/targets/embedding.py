@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rankwise.core.errors import TargetError
 from rankwise.core.targets.base import Target
+from rankwise.errors import TargetError
 
 
 class EmbeddingTarget(Target):

@@ -9,8 +9,8 @@ the attribute gives the base weight plus the delta, computed once in each forwar
 
 from torch import nn
 
-from rankwise.core.errors import TargetError
 from rankwise.core.targets.base import UncalledTarget
+from rankwise.errors import TargetError
 
 
 class ParameterTarget(UncalledTarget):

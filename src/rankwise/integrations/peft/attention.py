@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 from torch import nn
 
-from rankwise.core.errors import StateError
+from rankwise.errors import StateError
 
 _TWICE = (0, 21, 2)  # the last version that is known to add it twice
 

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 from peft import PeftConfig, PeftType
 
-from rankwise.core.errors import MethodError, nearest
 from rankwise.core.method import Method
+from rankwise.errors import MethodError, nearest
 from rankwise.integrations.peft.matching import pattern
 
 

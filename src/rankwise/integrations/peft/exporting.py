@@ -25,11 +25,11 @@ from rankwise.adapters.dora import DoRA, DoRAAdapter
 from rankwise.adapters.lora import LoRA, LoRAAdapter
 from rankwise.core.adaptation import Adaptation
 from rankwise.core.adapter import Adapter
-from rankwise.core.errors import MethodError, TargetError, listed
 from rankwise.core.layer import SLOTS
 from rankwise.core.select import clean
 from rankwise.core.sharded import whole
 from rankwise.core.targets import EmbeddingTarget, Target
+from rankwise.errors import MethodError, TargetError, listed
 from rankwise.integrations.peft import folder as files
 from rankwise.integrations.peft.attention import installed, times_added
 from rankwise.integrations.peft.forms import Product, peft_rank, to_peft

@@ -16,8 +16,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from rankwise.core.errors import CheckpointError
 from rankwise.core.tensor_file import unique_json
+from rankwise.errors import CheckpointError
 
 CONFIG = "adapter_config.json"
 TENSORS = "adapter_model.safetensors"

@@ -22,8 +22,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rankwise.core.errors import CheckpointError
 from rankwise.core.targets import Target
+from rankwise.errors import CheckpointError
 
 Form = Literal["linear", "conv", "embedding", "parameter"]
 MAGNITUDE = "lora_magnitude_vector"

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from rankwise.core.errors import TargetError
 from rankwise.core.select import clean
 from rankwise.core.targets import ConvTarget, ConvTransposeTarget, EmbeddingTarget, ParameterTarget, Target
+from rankwise.errors import TargetError
 from rankwise.integrations.peft.forms import Form
 
 INNER = "base_layer."

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from rankwise.adapters.dora import DoRA, DoRAAdapter
 from rankwise.adapters.lora import LoRA, LoRAAdapter
 from rankwise.core.adaptation import Adaptation
-from rankwise.core.errors import CheckpointError, MethodError, StateError, TargetError, listed
 from rankwise.core.place import assemble, place, unwrapped
 from rankwise.core.select import named_targets
 from rankwise.core.targets import EmbeddingTarget, Target
+from rankwise.errors import CheckpointError, MethodError, StateError, TargetError, listed
 from rankwise.integrations.peft import folder as files
 from rankwise.integrations.peft.attention import times_added
 from rankwise.integrations.peft.forms import Product, from_peft, names, shapes

@@ -18,9 +18,9 @@ from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
 from torch import Tensor, nn
 
 from rankwise.core.adapter import Adapter
-from rankwise.core.errors import StateError, TargetError
 from rankwise.core.merge import merge
 from rankwise.core.slot import Installed, Slot
+from rankwise.errors import StateError, TargetError
 from rankwise.integrations.peft.runtime import LayerRuntime, WithDefaults
 from rankwise.integrations.peft.swap import require_one_adapter, swapped
 from rankwise.integrations.peft.wrapped import moves_bias, own_targets

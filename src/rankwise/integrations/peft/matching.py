@@ -12,10 +12,10 @@ from typing import TypeVar
 
 from torch import nn
 
-from rankwise.core.errors import TargetError
 from rankwise.core.layer import SLOTS
 from rankwise.core.select import clean, named_targets, suffix_of
 from rankwise.core.targets import ParameterTarget
+from rankwise.errors import TargetError
 from rankwise.integrations.peft.holders import Holder, attention_holders, layer_holder, parameter_holder
 from rankwise.integrations.peft.settings import Settings
 

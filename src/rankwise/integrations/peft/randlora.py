@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from rankwise.adapters.randlora import RandLoRA, RandLoRAAdapter
 from rankwise.core.adaptation import Adaptation
-from rankwise.core.errors import CheckpointError, MethodError, TargetError, listed
 from rankwise.core.place import Parts, assemble, place, unwrapped
 from rankwise.core.select import named_targets
+from rankwise.errors import CheckpointError, MethodError, TargetError, listed
 from rankwise.integrations.peft import folder as files
 from rankwise.integrations.peft.holders import Holder
 from rankwise.integrations.peft.matching import matched

@@ -15,8 +15,8 @@ from peft import PeftType
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING
 from peft.utils import register_peft_method
 
-from rankwise.core.errors import MethodError, StateError
 from rankwise.core.method import Method, method_class, methods
+from rankwise.errors import MethodError, StateError
 from rankwise.integrations.peft.config import RankwiseConfig, config_class, peft_name
 from rankwise.integrations.peft.tuner import tuner_class
 

@@ -17,9 +17,9 @@ from peft import PeftModel
 from torch import Tensor
 
 from rankwise.core.context import make_context
-from rankwise.core.errors import StateError, listed, nearest
 from rankwise.core.slot import Installed
 from rankwise.core.training import Attachment, Training, require_held, trainable
+from rankwise.errors import StateError, listed, nearest
 from rankwise.integrations.peft.tuner import RankwiseModel
 
 

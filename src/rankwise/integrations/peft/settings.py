@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rankwise.core.errors import CheckpointError, listed
+from rankwise.errors import CheckpointError, listed
 
 _STARTS = (True, False, "gaussian", "eva", "orthogonal")  # starts that leave the base weights alone
 _READ: dict[str, type | tuple[type, ...]] = {

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from rankwise.core.errors import StateError
 from rankwise.core.slot import Slot
+from rankwise.errors import StateError
 
 
 @contextmanager

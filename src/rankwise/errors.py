@@ -29,6 +29,14 @@ class StateError(RankwiseError, RuntimeError):
     """The call does not fit the state the model is in (merged, removed, not attached, sharded)."""
 
 
+class SymmetryError(RankwiseError, ValueError):
+    """A permutation, matrix, weight, irrep or graph that is not what the mathematics asks for."""
+
+
+class CapacityError(RankwiseError, RuntimeError):
+    """An exact answer that needs more memory or disk than was allowed."""
+
+
 def listed(names: Iterable[str]) -> str:
     """Write names sorted, at most ten of them, then how many more there are."""
     ordered = sorted(set(names))
