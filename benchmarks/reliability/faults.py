@@ -137,7 +137,7 @@ FAULTS: dict[str, tuple[Callable[[], None], str]] = {
     "key dropped from a save": (_key_dropped, "tests/contract/test_keeping.py"),
     "seed ignored": (_seed_ignored, "tests/core/test_adaptation.py"),
     "groups of a transposed convolution forgotten": (_groups_forgotten, "tests/contract/test_function.py"),
-    "one process decides alone": (_one_process_decides, "tests/contract/test_processes.py"),
+    "one process decides alone": (_one_process_decides, "tests/core/test_two_growing.py"),
     "merged in half precision": (_merged_in_half_precision, "tests/reliability/test_merging.py"),
     "unmerged by subtraction": (_unmerged_by_subtraction, "tests/reliability/test_merging.py"),
     "disabled adapter stays on": (_disabled_stays_on, "tests/reliability/test_merging.py"),
@@ -152,7 +152,12 @@ FAULTS: dict[str, tuple[Callable[[], None], str]] = {
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Plant the fault that the environment names."""
+    """Plant the fault before any test runs."""
+    plant()
+
+
+def plant() -> None:
+    """Plant the fault that the environment names, in this process."""
     name = os.environ.get("RANKWISE_FAULT")
     if name:
         FAULTS[name][0]()

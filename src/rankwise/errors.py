@@ -37,6 +37,10 @@ class CapacityError(RankwiseError, RuntimeError):
     """An exact answer that needs more memory or disk than was allowed."""
 
 
+class Interrupted(RankwiseError):
+    """Ctrl-C ended a run in an orderly way; what it had reached is saved and the message says how to go on."""
+
+
 def listed(names: Iterable[str]) -> str:
     """Write names sorted, at most ten of them, then how many more there are."""
     ordered = sorted(set(names))

@@ -8,8 +8,7 @@ import typer
 
 from rankwise.cli import main
 from rankwise.cli.mistakes import mistakes_to_status
-from rankwise.errors import TargetError
-from rankwise.recipes.errors import Interrupted
+from rankwise.errors import Interrupted, TargetError
 
 VERBS = ["bench", "chat", "convert", "export", "merge", "methods", "tune"]
 

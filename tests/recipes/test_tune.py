@@ -12,8 +12,8 @@ from rich.console import Console
 from transformers import AutoModelForCausalLM
 
 import rankwise
-from rankwise.errors import CheckpointError, StateError, TargetError
-from rankwise.recipes.errors import DataError, Interrupted, OutputError, RecipeError
+from rankwise.errors import CheckpointError, Interrupted, StateError, TargetError
+from rankwise.recipes.errors import DataError, OutputError, RecipeError
 from rankwise.recipes.folder import CHECKPOINTS, METRICS, PLOT, RECIPE, RESULT, Metrics
 from rankwise.recipes.recipe import TuneRecipe
 from rankwise.recipes.tune import dry_run, resume, tune

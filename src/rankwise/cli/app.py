@@ -2,18 +2,14 @@
 """Put the verbs together and run one of them."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 
 import typer
 
-from rankwise.cli.bench import bench
-from rankwise.cli.chat import chat
-from rankwise.cli.convert import convert
-from rankwise.cli.export import export
-from rankwise.cli.merge import merge
-from rankwise.cli.methods import methods
 from rankwise.cli.mistakes import mistakes_to_status
-from rankwise.cli.tune import peeked_method, tune_command
+
+_VERBS = ("tune", "chat", "export", "merge", "convert", "methods", "bench", "cayley")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,16 +45,15 @@ def build(arguments: Sequence[str]) -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    method = peeked_method(arguments) if list(arguments[:1]) == ["tune"] else "lora"
-    commands = {
-        "tune": tune_command(method),
-        "chat": chat,
-        "export": export,
-        "merge": merge,
-        "convert": convert,
-        "methods": methods,
-        "bench": bench,
-    }
-    for name, command in commands.items():
-        app.command(name)(command)
+    asked = [verb for verb in _VERBS if verb in arguments[:1]] or _VERBS  # the others need not be imported
+    for verb in asked:
+        app.command(verb)(_command(verb, arguments))
+    app.callback()(lambda: None)  # a verb stays a verb where it is alone
     return app
+
+
+def _command(verb: str, arguments: Sequence[str]) -> Callable[..., None]:
+    module = import_module(f"rankwise.cli.{verb}")
+    if verb != "tune":
+        return getattr(module, verb)
+    return module.tune_command(module.peeked_method(arguments) if list(arguments[:1]) == ["tune"] else "lora")

@@ -6,11 +6,9 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import ParamSpec
 
-import torch
 import typer
 
-from rankwise.errors import RankwiseError
-from rankwise.recipes.errors import Interrupted
+from rankwise.errors import Interrupted, RankwiseError
 
 MISTAKE, INTERRUPTED = 2, 130
 _EXTRAS = {
@@ -19,7 +17,9 @@ _EXTRAS = {
     "gguf": "tune",
     "jinja2": "tune",
     "matplotlib": "tune",
+    "numba": "symmetry",
     "peft": "tune",
+    "psutil": "symmetry",
     "pyarrow": "tune",
     "transformers": "tune",
     "yaml": "tune",
@@ -45,7 +45,9 @@ def mistakes_to_status() -> Iterator[None]:
         if extra is None:
             raise
         _end(f"rankwise: this command needs {error.name}; run `pip install 'rankwise[{extra}]'`.", MISTAKE)
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which need not be imported here
+            raise
         _end("rankwise: out of GPU memory; lower --batch-size (and raise --accumulate) or --max-length.", MISTAKE)
     except KeyboardInterrupt:
         _end("Stopped.", INTERRUPTED)

@@ -21,7 +21,3 @@ class ModelError(RankwiseError, ValueError):
 
 class OutputError(RankwiseError, RuntimeError):
     """The output folder cannot be used, or writing to it failed."""
-
-
-class Interrupted(RankwiseError):
-    """Ctrl-C ended a run in an orderly way; what it had reached is saved and the message says how to go on."""

@@ -11,12 +11,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from rankwise.errors import Interrupted
 from rankwise.integrations.transformers import RankwiseCallback
 from rankwise.recipes.audit import FirstStep
 from rankwise.recipes.batches import Ordered, order
 from rankwise.recipes.checkpoints import newest
 from rankwise.recipes.data import read_data
-from rankwise.recipes.errors import DataError, Interrupted, OutputError
+from rankwise.recipes.errors import DataError, OutputError
 from rankwise.recipes.folder import (
     CHECKPOINTS,
     METRICS,
