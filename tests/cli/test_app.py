@@ -10,7 +10,7 @@ from rankwise.cli import main
 from rankwise.cli.mistakes import mistakes_to_status
 from rankwise.errors import Interrupted, TargetError
 
-VERBS = ["bench", "chat", "convert", "export", "merge", "methods", "tune"]
+VERBS = ["bench", "cayley", "chat", "convert", "export", "merge", "methods", "tune", "weyl"]
 
 
 def test_help_lists_the_verbs(capsys):

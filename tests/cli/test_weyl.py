@@ -35,7 +35,7 @@ def test_hulls_without_end_and_endless_faces():
 def test_products_and_matrices_from_files(tmp_path):
     path = tmp_path / "hyperbolic.json"
     path.write_text("[[2, -3], [-3, 2]]")
-    assert "indefinite2 with an infinite Weyl group" in run(str(path), "--weight", "1,1").stdout
+    assert "indefinite(2) with an infinite Weyl group" in run(str(path), "--weight", "1,1").stdout
     assert "A2 x G2 with a Weyl group of order 72" in run("A2xG2", "--weight", "1,1,1,1").stdout
 
 

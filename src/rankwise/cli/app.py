@@ -9,7 +9,7 @@ import typer
 
 from rankwise.cli.mistakes import mistakes_to_status
 
-_VERBS = ("tune", "chat", "export", "merge", "convert", "methods", "bench", "cayley")
+_VERBS = ("tune", "chat", "export", "merge", "convert", "methods", "bench", "cayley", "weyl")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,8 +19,10 @@ _EXTRAS = {
     "matplotlib": "tune",
     "numba": "symmetry",
     "peft": "tune",
+    "plotly": "report",
     "psutil": "symmetry",
     "pyarrow": "tune",
+    "scipy": "symmetry",
     "transformers": "tune",
     "yaml": "tune",
 }

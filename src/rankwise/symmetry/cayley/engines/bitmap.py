@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Search the full symmetric or alternating group with one bit per permutation and block tables (blocks.py).
+
+Three bitmaps are held: visited, the last layer and what is reached from it; n!/8 bytes each, half of that where all
+generators are even. A layer costs one table look-up and one set bit per edge, without ranking, sorting or hashing. Two
+threads never write the same chunk: source chunks are divided by the suffix letters that stay, which the target keeps.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankwise.symmetry.cayley.engines.blocks import BlockTables
+from rankwise.symmetry.cayley.engines.chunks import Chunks
+from rankwise.symmetry.cayley.engines.sweep import clear, push, settle
+from rankwise.symmetry.cayley.families.registry import Graph
+from rankwise.symmetry.cayley.graph import PermutationGraph
+from rankwise.symmetry.cayley.result import Growth, Layer, Limits
+
+_LARGEST = 16  # letters: a suffix letter's bit and a chunk's number fit in 64 bits far beyond it, memory does not
+
+
+class BitmapEngine:
+    """One bit per permutation, moved a block at a time."""
+
+    name = "bitmap"
+
+    def refuses(self, graph: Graph) -> str | None:
+        """Why the graph is none of all permutations of its letters, or None."""
+        if not isinstance(graph, PermutationGraph):
+            return "it searches permutations, and these states are matrices"
+        if not graph.is_group:
+            return "it searches groups, and the start has repeated letters"
+        if graph.size > _LARGEST:
+            return f"it holds a bit for each of the {graph.size}! permutations, and n is above {_LARGEST}"
+        return None
+
+    def memory(self, graph: Graph) -> int:
+        """3 n!/8 bytes of bitmaps (half for even generators), tables, and an order of chunks for each generator."""
+        assert isinstance(graph, PermutationGraph)
+        chunks = Chunks(graph)
+        return 3 * chunks.bitmap_bytes + chunks.side_bytes + 4 * chunks.count * (len(graph.distinct) + 2)
+
+    def grow(self, graph: Graph, limits: Limits) -> Growth:
+        """Search by layers until one is empty or `limits.max_layers` is reached."""
+        assert isinstance(graph, PermutationGraph)
+        began = time.perf_counter()
+        search, layers, complete = _Search(Chunks(graph), limits.threads), [1], False
+        limits.report(Layer(0, 1, 1, 0.0))
+        with ThreadPoolExecutor(limits.threads) as pool:
+            while True:
+                if limits.max_layers is not None and len(layers) > limits.max_layers:
+                    break
+                size = search.step(pool)
+                if size == 0:
+                    complete = True
+                    break
+                layers.append(size)
+                limits.report(Layer(len(layers) - 1, size, sum(layers), time.perf_counter() - began))
+        return Growth(
+            title=graph.title,
+            layers=tuple(layers),
+            complete=complete,
+            method=self.name,
+            seconds=time.perf_counter() - began,
+            memory=self.memory(graph),
+            last_layer=search.states() if layers[-1] <= limits.keep else None,
+        )
+
+
+class _Search:
+    """The bitmaps, and one step from a layer to the next."""
+
+    def __init__(self, chunks: Chunks, threads: int) -> None:
+        self.chunks, self.threads = chunks, threads
+        self.ranges = list(pairwise(np.linspace(0, chunks.count, threads + 1).astype(int).tolist()))
+        self.parts = [self._parts(table) for table in chunks.tables]
+        shape = (chunks.count, chunks.words)
+        self.visited, self.last, self.reached = (np.zeros(shape, dtype=np.uint64) for _ in range(3))
+        self.in_last, self.in_reached = (np.zeros(chunks.count, dtype=np.uint8) for _ in range(2))
+        home = chunks.home
+        self.visited[home, 0] = self.last[home, 0] = self.in_last[home] = 1
+
+    def step(self, pool: ThreadPoolExecutor) -> int:
+        """Replace the last layer by the next, unless that is empty; the number of states in the next."""
+        for table, parts in zip(self.chunks.tables, self.parts, strict=True):
+            _all(pool, partial(self._push, table), parts)
+        size = sum(_all(pool, self._settle, self.ranges))
+        if size:
+            _all(pool, self._clear, self.ranges)
+            self.last, self.reached = self.reached, self.last
+            self.in_last, self.in_reached = self.in_reached, self.in_last
+        return size
+
+    def _settle(self, first: int, end: int) -> int:
+        return int(settle(first, end, self.visited, self.reached, self.in_reached))
+
+    def _clear(self, first: int, end: int) -> None:
+        clear(first, end, self.last, self.in_last)
+
+    def _push(self, table: BlockTables, sources: NDArray[np.int32], only: tuple[int, int]) -> None:
+        source, sink = (self.last, self.in_last, 0), (self.reached, self.in_reached, 0)
+        push(table.fields, (self.chunks.suffixes, self.chunks.odd_suffix), sources, only, source, sink)
+
+    def states(self) -> NDArray[np.int64]:
+        """The states of the last layer, [states, n]."""
+        flagged = np.flatnonzero(self.in_last).tolist()
+        return np.concatenate([self.chunks.states(chunk, self.last[chunk]) for chunk in flagged])
+
+    def _parts(self, table: BlockTables) -> list[tuple[NDArray[np.int32], tuple[int, int]]]:
+        """Source chunks for each thread, such that no two write the same target."""
+        prefix, everything = self.chunks.prefix, np.arange(self.chunks.count, dtype=np.int32)
+        turned = np.argsort(table.generator)
+        staying = [place - prefix for place in range(prefix, self.chunks.graph.size) if turned[place] >= prefix]
+        if self.threads == 1:
+            return [(everything, (0, self.chunks.count))]
+        if not staying:
+            return [(everything, part) for part in self.ranges]
+        keys = self.chunks.suffixes[:, staying]
+        order = np.lexsort(keys.T).astype(np.int32)
+        starts = np.flatnonzero((np.diff(keys[order], axis=0) != 0).any(axis=1)) + 1
+        ideal = np.linspace(0, len(order), self.threads + 1)[1:-1]
+        cuts = np.unique(starts[np.searchsorted(starts, ideal).clip(max=len(starts) - 1)])
+        return [(part, (0, self.chunks.count)) for part in np.split(order, cuts)]
+
+
+def _all(pool: ThreadPoolExecutor, work: Callable[..., Any], parts: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Do the work on the arguments of every part at once."""
+    if len(parts) == 1:
+        return [work(*parts[0])]
+    return list(pool.map(work, *zip(*parts, strict=True)))

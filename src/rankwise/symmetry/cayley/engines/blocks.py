@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a generator sends a whole block of permutations of n letters.
+
+The permutations whose last n - P letters (the suffix) are the same form a chunk; inside it a permutation is the
+lexicographic rank of the order of its first P letters (the prefix). A generator p takes t prefix letters into the
+suffix and t suffix letters into the prefix. A prefix rank r splits into (b, q): b numbers the t-tuple of relative
+values that leave, q the order pattern of the P - t that stay. The suffix and b give the target chunk and e, the number
+of the t-tuple of relative values that enter; then the new rank is `enter[e, q]`. So table look-ups alone move a chunk.
+
+If all generators are even only one of the ranks 2k, 2k + 1 (the last two letters exchanged) occurs in a chunk, the one
+whose parity fits the suffix; the chunk then holds k, half as many bits.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import permutations
+from math import factorial, perm
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankwise.symmetry.cayley.permutations import Permutation, inverse
+
+PREFIX = 8  # letters; 8! bits are 5 KB, so that a few chunks and the tables stay in the processor's cache
+
+
+@dataclass(frozen=True)
+class BlockTables:
+    """The tables of one generator for blocks of P prefix letters.
+
+    Args:
+        generator: the permutation itself, uint8 [n].
+        leaving: prefix places whose letters leave, ascending, uint8 [t].
+        entering: prefix places that get letters from the suffix, ascending, uint8 [t].
+        leave_tuple: b of each index, uint16 [2 parities, indices].
+        leave_pattern: q of each index, uint16 [2 parities, indices].
+        enter: new index of (e, q), uint16 [P! / (P-t)!, (P-t)!].
+        whole_block: whether the prefix is left as it is, so that chunks move as blocks.
+    """
+
+    generator: NDArray[np.uint8]
+    leaving: NDArray[np.uint8]
+    entering: NDArray[np.uint8]
+    leave_tuple: NDArray[np.uint16]
+    leave_pattern: NDArray[np.uint16]
+    enter: NDArray[np.uint16]
+    whole_block: bool
+
+    @property
+    def fields(self) -> tuple[Any, ...]:
+        """The tables in the order in which the inner loop takes them."""
+        tables = (self.generator, self.leaving, self.entering, self.leave_tuple, self.leave_pattern, self.enter)
+        return (*tables, self.whole_block)
+
+
+@lru_cache
+def arrangements(prefix: int) -> NDArray[np.uint8]:
+    """All orders of `prefix` letters in lexicographic order, [P!, P]."""
+    return np.array(list(permutations(range(prefix))), dtype=np.uint8).reshape(factorial(prefix), prefix)
+
+
+@lru_cache
+def odd(prefix: int) -> NDArray[np.uint8]:
+    """1 for each odd arrangement in lexicographic order, [P!]."""
+    rows = arrangements(prefix)
+    inversions = sum(rows[:, left] > rows[:, right] for right in range(prefix) for left in range(right))
+    return (np.zeros(len(rows), dtype=np.int64) + inversions).astype(np.uint8) & np.uint8(1)
+
+
+def block_tables(generator: Permutation, prefix: int, halved: bool) -> BlockTables:
+    """Build the tables of a generator.
+
+    Args:
+        generator: a permutation of n >= prefix letters.
+        prefix: P.
+        halved: whether chunks hold even permutations only.
+    """
+    turned = inverse(generator)
+    leaving = [place for place in range(prefix) if turned[place] >= prefix]
+    entering = [place for place in range(prefix) if generator[place] >= prefix]
+    staying = [place for place in range(prefix) if turned[place] < prefix]
+    rows = arrangements(prefix)
+    tuples, patterns = _tuple_index(rows, leaving), _pattern_index(rows, staying)
+    new_patterns = _pattern_index(rows, [turned[place] for place in staying])
+    moved = len(leaving)
+    enter = np.empty((perm(prefix, moved), factorial(prefix - moved)), dtype=np.uint16)
+    enter[_tuple_index(rows, entering), new_patterns] = np.arange(len(rows)) >> int(halved)
+    ranks = _ranks(prefix, halved)
+    return BlockTables(
+        generator=np.array(generator, dtype=np.uint8),
+        leaving=np.array(leaving, dtype=np.uint8),
+        entering=np.array(entering, dtype=np.uint8),
+        leave_tuple=tuples[ranks].astype(np.uint16),
+        leave_pattern=patterns[ranks].astype(np.uint16),
+        enter=enter,
+        whole_block=generator[:prefix] == tuple(range(prefix)),
+    )
+
+
+def _ranks(prefix: int, halved: bool) -> NDArray[np.int64]:
+    """The lexicographic rank behind each index, for prefixes that must be even and for those that must be odd."""
+    if not halved:
+        return np.tile(np.arange(factorial(prefix)), (2, 1))
+    first_is_odd = odd(prefix)[::2].astype(np.int64)
+    pairs = 2 * np.arange(factorial(prefix) // 2)
+    return np.stack([pairs + first_is_odd, pairs + 1 - first_is_odd])
+
+
+def _tuple_index(rows: NDArray[np.uint8], places: Sequence[int]) -> NDArray[np.int64]:
+    """Number of the ordered tuple of values at `places` among all tuples of different values, [rows]."""
+    index = np.zeros(len(rows), dtype=np.int64)
+    for position, place in enumerate(places):
+        smaller = sum((rows[:, earlier] < rows[:, place]).astype(np.int64) for earlier in places[:position])
+        index = index * (rows.shape[1] - position) + rows[:, place] - smaller
+    return index
+
+
+def _pattern_index(rows: NDArray[np.uint8], places: Sequence[int]) -> NDArray[np.int64]:
+    """Lexicographic rank of the order of the values at `places`, [rows]."""
+    index = np.zeros(len(rows), dtype=np.int64)
+    for position, place in enumerate(places):
+        later = sum((rows[:, other] < rows[:, place]).astype(np.int64) for other in places[position + 1 :])
+        index = index * (len(places) - position) + later
+    return index

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The inner loops of the bitmap engine: move the set bits of chunks, then keep those that are new."""
+
+import numpy as np
+from numba import njit
+
+from rankwise.symmetry.cayley.engines.bits import lowest_bit, set_bits
+
+_UNKNOWN, _OTHER = -1, -2
+
+
+@njit(cache=True, nogil=True)
+def target_of(generator, leaving, entering, suffix, code):
+    """Where a chunk goes if the t-tuple of relative values numbered `code` leaves its prefix.
+
+    Args:
+        generator: the permutation, uint8 [n].
+        leaving: prefix places whose letters leave, [t].
+        entering: prefix places that get suffix letters, [t].
+        suffix: the chunk's last letters, [n - P].
+        code: b.
+
+    Returns:
+        The number of the target chunk and e, the number of the tuple that enters.
+    """
+    size, moved = len(generator), len(leaving)
+    prefix = size - len(suffix)
+    inside = (np.int64(1) << size) - 1  # letters of the prefix, as bits
+    for place in range(len(suffix)):
+        inside ^= np.int64(1) << np.int64(suffix[place])
+    gone = np.empty(max(moved, 1), dtype=np.int64)
+    digits = np.empty(max(moved, 1), dtype=np.int64)
+    for position in range(moved - 1, -1, -1):
+        digits[position] = code % (prefix - position)
+        code //= prefix - position
+    left = inside
+    for position in range(moved):
+        word = left
+        for _ in range(digits[position]):
+            word &= word - 1
+        letter = np.int64(lowest_bit(np.uint64(word)))
+        gone[position] = letter
+        left ^= np.int64(1) << letter
+    # The new suffix, as the number of a partial permutation.
+    free = (np.int64(1) << size) - 1
+    chunk = np.int64(0)
+    for place in range(prefix, size):
+        source = np.int64(generator[place])
+        if source >= prefix:
+            letter = np.int64(suffix[source - prefix])
+        else:
+            letter = np.int64(0)
+            for position in range(moved):
+                if leaving[position] == source:
+                    letter = gone[position]
+        below = free & ((np.int64(1) << letter) - 1)
+        chunk = chunk * (size - (place - prefix)) + np.int64(set_bits(np.uint64(below)))
+        free ^= np.int64(1) << letter
+    # What is free now is the new prefix; number the entering tuple by its relative values there.
+    entry = np.int64(0)
+    for position in range(moved):
+        letter = np.int64(suffix[np.int64(generator[entering[position]]) - prefix])
+        below = free & ((np.int64(1) << letter) - 1)
+        entry = entry * (prefix - position) + np.int64(set_bits(np.uint64(below)))
+        free ^= np.int64(1) << letter
+    return chunk, entry
+
+
+@njit(cache=True, nogil=True)
+def push(tables, suffix_of, chunks, only, source, sink):
+    """Apply one generator to the set bits of some chunks of the last layer.
+
+    Args:
+        tables: `BlockTables.fields` of the generator.
+        suffix_of: letters of each chunk's suffix, [chunks, n - P], and the parity its prefix must have, [chunks].
+        chunks: the source chunks, in order.
+        only: (first, end): only the targets first..end-1 are written.
+        source: bits of the last layer, uint64 [rows, words], which chunks have any, and the chunk of the first row.
+        sink: bits of everything reached from it and which chunks have any, both written here, and the chunk of the
+            first row.
+    """
+    generator, leaving, entering, leave_tuple, leave_pattern, enter, whole_block = tables
+    suffixes, odd_suffix = suffix_of
+    last, in_last, source_base = source
+    reached, touched, sink_base = sink
+    first, end = only
+    words, patterns = last.shape[1], np.uint64(enter.shape[1])
+    targets = np.empty(enter.shape[0], dtype=np.int64)  # first word of the target chunk
+    rows = np.empty(enter.shape[0], dtype=np.uint64)  # first entry of the row of `enter`
+    news, bitmap = enter.reshape(-1), reached.reshape(-1)
+    for chunk in chunks:
+        if not in_last[chunk]:
+            continue
+        targets[:] = _UNKNOWN
+        if whole_block:
+            target, entry = target_of(generator, leaving, entering, suffixes[chunk], 0)
+            if first <= target < end:
+                touched[target] = 1
+                for word in range(words):
+                    reached[target - sink_base, word] |= last[chunk - source_base, word]
+            continue
+        tuples, stays = leave_tuple[odd_suffix[chunk]], leave_pattern[odd_suffix[chunk]]
+        for word in range(words):
+            bits = last[chunk - source_base, word]
+            while bits:
+                index = (np.uint64(word) << np.uint64(6)) + lowest_bit(bits)
+                bits &= bits - np.uint64(1)
+                code = np.uint64(tuples[index])
+                if targets[code] < 0:
+                    if targets[code] == _OTHER:
+                        continue
+                    target, entry = target_of(generator, leaving, entering, suffixes[chunk], np.int64(code))
+                    if not first <= target < end:
+                        targets[code] = _OTHER
+                        continue
+                    targets[code] = (target - sink_base) * words
+                    rows[code] = np.uint64(entry) * patterns
+                    touched[target] = 1
+                new = np.uint64(news[rows[code] + np.uint64(stays[index])])
+                place = np.uint64(targets[code]) + (new >> np.uint64(6))
+                bitmap[place] |= np.uint64(1) << (new & np.uint64(63))
+
+
+@njit(cache=True, nogil=True)
+def settle(first, end, visited, reached, touched):
+    """Keep of what was reached only what was not visited, for the chunks first..end-1.
+
+    Args:
+        first: first chunk.
+        end: one after the last chunk.
+        visited: bits of everything visited, uint64 [chunks, words]; the new ones are added.
+        reached: bits of what was reached; the new ones are left.
+        touched: which chunks of `reached` have bits; kept for those that still do.
+
+    Returns:
+        The number of new states.
+    """
+    count = np.int64(0)
+    for chunk in range(first, end):
+        if touched[chunk]:
+            here = np.int64(0)
+            for word in range(visited.shape[1]):
+                new = reached[chunk, word] & ~visited[chunk, word]
+                visited[chunk, word] |= new
+                reached[chunk, word] = new
+                here += np.int64(set_bits(new))
+            touched[chunk] = here > 0
+            count += here
+    return count
+
+
+@njit(cache=True, nogil=True)
+def clear(first, end, bitmap, flags):
+    """Empty the flagged chunks first..end-1 of a bitmap."""
+    for chunk in range(first, end):
+        if flags[chunk]:
+            flags[chunk] = 0
+            bitmap[chunk, :] = 0
