@@ -27,7 +27,7 @@ _BATCH = 2**14  # states whose neighbors are looked up in one go
 class SparseGraph(NamedTuple):
     """A graph written out.
 
-    Args:
+    Attributes:
         adjacency: number of generators from state to state, [states, states].
         states: in order of their distance from the start, [states, ...].
         distances: from the start, [states].

@@ -20,7 +20,7 @@ from rankwise.symmetry.cayley.keys import StateKeys, contained, distinct
 class Walks(NamedTuple):
     """States that walks came by.
 
-    Args:
+    Attributes:
         states: [states, ...], all of step 0 first, then all of step 1, and so on; within a step, walk by walk.
         steps: how many steps it took to come to each, [states].
     """

@@ -32,8 +32,8 @@ class Cartan:
     Example:
         >>> Cartan.of("E8").order()
         696729600
-        >>> [str(part.type) for part in Cartan([[2, 0, -1], [0, 2, 0], [-2, 0, 2]]).components]
-        ['B2', 'A1']
+        >>> " + ".join(str(part.type) for part in Cartan([[2, 0, -1], [0, 2, 0], [-2, 0, 2]]).components)
+        'B2 + A1'
     """
 
     matrix: Sequence[Sequence[int]]

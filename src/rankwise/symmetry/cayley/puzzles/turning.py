@@ -22,7 +22,7 @@ _NEAR = 1e-6  # places are further apart than a tenth of the solid; rounding sta
 class Turn(NamedTuple):
     """A rotation of one side of a cut, counterclockwise as seen from the axis's end.
 
-    Args:
+    Attributes:
         axis: direction from the center, [3].
         depth: distance of the cut from the center, along the axis in units of its length.
         angle: in radians.
