@@ -20,7 +20,7 @@ def test_every_engine_that_takes_a_graph_finds_its_growth(case, tmp_path):
     searched = []
     for engine in ENGINES.values():
         if engine.refuses(one) is None and engine.memory(one) < 2**30:
-            found = growth(one, engine.name, Limits(max_layers=layers, disk=tmp_path, memory=2**31))
+            found = growth(one, engine.name, Limits(max_layers=layers, disk=tmp_path / engine.name, memory=2**31))
             assert list(found.layers) == expected, engine.name
             assert engine.name in found.method
             searched.append(engine.name)
@@ -32,6 +32,7 @@ def test_the_choice_follows_generators_memory_and_disk(tmp_path):
     assert choice(graph("coxeter", 12), small) == "closed form"
     assert choice(graph("lrx", 12), large) == "bitmap"
     assert choice(graph("lrx", 12), Limits(memory=11 * 10**7, disk=tmp_path)) == "disk"
+    assert choice(graph("burnt_pancake", 6), Limits(disk=tmp_path)) == "runs"
     assert choice(graph("lrx", 20), Limits(memory=10**9, max_layers=5)) == "frontier"
     assert choice(graph("heisenberg", 3, 7), small) == "frontier"
     assert choice(graph("coxeter_b", 6), small) == "closed form"

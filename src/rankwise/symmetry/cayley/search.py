@@ -11,6 +11,7 @@ from rankwise.symmetry.cayley.engines.disk import DiskEngine
 from rankwise.symmetry.cayley.engines.engine import Engine
 from rankwise.symmetry.cayley.engines.frontier import FrontierEngine
 from rankwise.symmetry.cayley.engines.ranked import RankedEngine
+from rankwise.symmetry.cayley.engines.runs import RunsEngine
 from rankwise.symmetry.cayley.engines.symmetric import SymmetricEngine
 from rankwise.symmetry.cayley.families.registry import Graph
 from rankwise.symmetry.cayley.graph import PermutationGraph
@@ -20,6 +21,7 @@ _ENGINES: tuple[Engine, ...] = (
     ClosedFormEngine(),
     SymmetricEngine(),
     DiskEngine(),
+    RunsEngine(),
     BitmapEngine(),
     FrontierEngine(),
     RankedEngine(),
@@ -87,8 +89,8 @@ def choice(graph: Graph, limits: Limits) -> str:
 
 
 _REMEDY = (
-    "Allow more memory, give a folder (disk) for the engine 'disk', or force the engine 'frontier', which needs memory "
-    "for its largest layers only and stops with the growth so far where that is not enough."
+    "Allow more memory, give a folder (disk) for the engines 'disk' and 'runs', or force the engine 'frontier', which "
+    "needs memory for its largest layers only and stops with the growth so far where that is not enough."
 )
 
 
@@ -108,11 +110,11 @@ def _watches_itself(engine: Engine) -> bool:
 
 def _pays(engine: Engine, graph: Graph, limits: Limits) -> bool:
     """Whether an engine that can search a graph is worth choosing unasked."""
-    if isinstance(engine, DiskEngine):
-        return limits.disk is not None
+    if isinstance(engine, DiskEngine | RunsEngine) and limits.disk is None:
+        return False
     if isinstance(graph, PermutationGraph) and isinstance(engine, SymmetricEngine):
         return exchanges(graph.distinct) >= _SYMMETRIC
-    if isinstance(graph, PermutationGraph) and isinstance(engine, BitmapEngine):
+    if isinstance(graph, PermutationGraph) and isinstance(engine, BitmapEngine | DiskEngine):
         return graph.order * _SPARSE >= factorial(graph.size)
     return True
 

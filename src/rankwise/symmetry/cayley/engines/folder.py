@@ -5,7 +5,6 @@ The JSON file and the flags are replaced whole, after what they speak of is on t
 empty whatever its bits in the file are.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,9 +15,10 @@ from numpy.typing import NDArray
 
 from rankwise.errors import CapacityError, CheckpointError
 from rankwise.symmetry.cayley.engines.chunks import Chunks
+from rankwise.symmetry.cayley.engines.stored import RESTART, STATE, replace_file, store_state, stored_state
 
-_FORMAT = 1
-_STATE = "search.json"
+_NAME = "disk"
+_FIELDS = ("phase", "done", "found")
 
 
 class Bitmap:
@@ -42,7 +42,7 @@ class Bitmap:
         """
         for path, size in ((self.path, 8 * self.shape[0] * self.shape[1]), (self._flag_path, self.shape[0])):
             if not path.is_file() or path.stat().st_size != size:
-                raise CheckpointError(f"{path} must be a file of {size} bytes. {_RESTART}")
+                raise CheckpointError(f"{path} must be a file of {size} bytes. {RESTART}")
         self.flags[:] = np.fromfile(self._flag_path, dtype=np.uint8)
 
     def read(self, first: int, end: int) -> NDArray[np.uint64]:
@@ -61,7 +61,7 @@ class Bitmap:
 
     def store_flags(self) -> None:
         """Replace the flags' file."""
-        _replace(self._flag_path, self.flags.tobytes())
+        replace_file(self._flag_path, self.flags.tobytes())
 
     @property
     def _flag_path(self) -> Path:
@@ -94,7 +94,7 @@ class Folder:
             CheckpointError: if the folder holds the search of another graph, or a damaged one.
         """
         folder = cls(path, chunks)
-        if (path / _STATE).is_file():
+        if (path / STATE).is_file():
             folder._load()
             return folder
         path.mkdir(parents=True, exist_ok=True)
@@ -165,21 +165,12 @@ class Folder:
             bitmap.path.unlink()
 
     def _store(self) -> None:
-        content = {"format": _FORMAT, "graph": _named(self.chunks), "layers": self.layers, "phase": self.phase}
-        _replace(self.path / _STATE, json.dumps(content | {"done": self.done, "found": self.found}).encode())
+        state = {"layers": self.layers, "phase": self.phase, "done": self.done, "found": self.found}
+        store_state(self.path, _NAME, self.chunks.graph, state)
 
     def _load(self) -> None:
-        try:
-            content = json.loads((self.path / _STATE).read_text(encoding="utf-8"))
-            version, graph = content["format"], content["graph"]
-            self.layers, self.phase = [int(size) for size in content["layers"]], str(content["phase"])
-            self.done, self.found = int(content["done"]), int(content["found"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{self.path / _STATE} is damaged: {error!r}. {_RESTART}") from None
-        if version != _FORMAT:
-            raise CheckpointError(f"{self.path} has format {version}, this version reads {_FORMAT}. {_RESTART}")
-        if graph != _named(self.chunks):
-            raise CheckpointError(f"{self.path} holds the search of other generators. Give another folder.")
+        state = stored_state(self.path, _NAME, self.chunks.graph, _FIELDS)
+        self.layers, self.phase, self.done, self.found = (state[field] for field in ("layers", *_FIELDS))
         self.last.load()
         self._check(self.last, self.layers[-1])
         if not self.complete:
@@ -197,21 +188,4 @@ class Folder:
         )
         counted = sum(int(np.bitwise_count(batch).sum()) for batch in bits)
         if counted != expected:
-            raise CheckpointError(f"{bitmap.path} is damaged: {counted} bits for {expected} states. {_RESTART}")
-
-
-_RESTART = "Delete the folder to search again from the start."
-
-
-def _named(chunks: Chunks) -> dict[str, object]:
-    graph = chunks.graph
-    return {"generators": [list(generator) for generator in graph.distinct], "start": list(graph.start or ())}
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+            raise CheckpointError(f"{bitmap.path} is damaged: {counted} bits for {expected} states. {RESTART}")
