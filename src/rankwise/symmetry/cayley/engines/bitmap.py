@@ -23,6 +23,7 @@ from rankwise.symmetry.cayley.families.registry import Graph
 from rankwise.symmetry.cayley.graph import PermutationGraph
 from rankwise.symmetry.cayley.result import Growth, Layer, Limits
 
+_FEW = 10_000  # states of a layer that one thread moves before others have started
 _LARGEST = 16  # letters: a suffix letter's bit and a chunk's number fit in 64 bits far beyond it, memory does not
 
 
@@ -78,7 +79,7 @@ class _Search:
     """The bitmaps, and one step from a layer to the next."""
 
     def __init__(self, chunks: Chunks, threads: int) -> None:
-        self.chunks, self.threads = chunks, threads
+        self.chunks, self.threads, self.size = chunks, threads, 1
         self.ranges = list(pairwise(np.linspace(0, chunks.count, threads + 1).astype(int).tolist()))
         self.parts = [self._parts(table) for table in chunks.tables]
         shape = (chunks.count, chunks.words)
@@ -89,11 +90,13 @@ class _Search:
 
     def step(self, pool: ThreadPoolExecutor) -> int:
         """Replace the last layer by the next, unless that is empty; the number of states in the next."""
+        helpers = pool if self.size > _FEW else None
         for table, parts in zip(self.chunks.tables, self.parts, strict=True):
-            _all(pool, partial(self._push, table), parts)
-        size = sum(_all(pool, self._settle, self.ranges))
+            _all(helpers, partial(self._push, table), parts)
+        size = sum(_all(helpers, self._settle, self.ranges))
         if size:
-            _all(pool, self._clear, self.ranges)
+            self.size = size
+            _all(helpers, self._clear, self.ranges)
             self.last, self.reached = self.reached, self.last
             self.in_last, self.in_reached = self.in_reached, self.in_last
         return size
@@ -130,8 +133,8 @@ class _Search:
         return [(part, (0, self.chunks.count)) for part in np.split(order, cuts)]
 
 
-def _all(pool: ThreadPoolExecutor, work: Callable[..., Any], parts: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """Do the work on the arguments of every part at once."""
-    if len(parts) == 1:
-        return [work(*parts[0])]
+def _all(pool: ThreadPoolExecutor | None, work: Callable[..., Any], parts: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Do the work on the arguments of every part, at once if there is a pool."""
+    if pool is None or len(parts) == 1:
+        return [work(*part) for part in parts]
     return list(pool.map(work, *zip(*parts, strict=True)))

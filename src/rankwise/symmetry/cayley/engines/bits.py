@@ -14,10 +14,10 @@ class _Instruction(Protocol):
 
 @intrinsic
 def _lowest_bit(typingcontext, word):
-    """The number of the lowest set bit of a nonzero uint64."""
+    """The number of the lowest set bit of a uint64; 64 if it is zero."""
 
     def generate(context, builder, signature, arguments):
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
 
     return types.uint64(types.uint64), generate
 

@@ -57,8 +57,8 @@ class BlockTables:
 
 @lru_cache
 def arrangements(prefix: int) -> NDArray[np.uint8]:
-    """All orders of `prefix` letters in lexicographic order, [P!, P]."""
-    return np.array(list(permutations(range(prefix))), dtype=np.uint8).reshape(factorial(prefix), prefix)
+    """All orders of `prefix` letters in lexicographic order, [P!, P], a place's letters side by side in memory."""
+    return np.asfortranarray(np.array(list(permutations(range(prefix))), dtype=np.uint8).reshape(-1, prefix))
 
 
 @lru_cache
@@ -92,8 +92,8 @@ def block_tables(generator: Permutation, prefix: int, halved: bool) -> BlockTabl
         generator=np.array(generator, dtype=np.uint8),
         leaving=np.array(leaving, dtype=np.uint8),
         entering=np.array(entering, dtype=np.uint8),
-        leave_tuple=tuples[ranks].astype(np.uint16),
-        leave_pattern=patterns[ranks].astype(np.uint16),
+        leave_tuple=tuples[ranks],
+        leave_pattern=patterns[ranks],
         enter=enter,
         whole_block=generator[:prefix] == tuple(range(prefix)),
     )
@@ -108,19 +108,23 @@ def _ranks(prefix: int, halved: bool) -> NDArray[np.int64]:
     return np.stack([pairs + first_is_odd, pairs + 1 - first_is_odd])
 
 
-def _tuple_index(rows: NDArray[np.uint8], places: Sequence[int]) -> NDArray[np.int64]:
+def _tuple_index(rows: NDArray[np.uint8], places: Sequence[int]) -> NDArray[np.uint16]:
     """Number of the ordered tuple of values at `places` among all tuples of different values, [rows]."""
-    index = np.zeros(len(rows), dtype=np.int64)
+    index = np.zeros(len(rows), dtype=np.uint16)
     for position, place in enumerate(places):
-        smaller = sum((rows[:, earlier] < rows[:, place]).astype(np.int64) for earlier in places[:position])
-        index = index * (rows.shape[1] - position) + rows[:, place] - smaller
+        digit = rows[:, place].copy()
+        for earlier in places[:position]:
+            digit -= rows[:, earlier] < rows[:, place]
+        index = index * np.uint16(rows.shape[1] - position) + digit
     return index
 
 
-def _pattern_index(rows: NDArray[np.uint8], places: Sequence[int]) -> NDArray[np.int64]:
+def _pattern_index(rows: NDArray[np.uint8], places: Sequence[int]) -> NDArray[np.uint16]:
     """Lexicographic rank of the order of the values at `places`, [rows]."""
-    index = np.zeros(len(rows), dtype=np.int64)
+    index = np.zeros(len(rows), dtype=np.uint16)
     for position, place in enumerate(places):
-        later = sum((rows[:, other] < rows[:, place]).astype(np.int64) for other in places[position + 1 :])
-        index = index * (len(places) - position) + later
+        digit = np.zeros(len(rows), dtype=np.uint8)
+        for other in places[position + 1 :]:
+            digit += rows[:, other] < rows[:, place]
+        index = index * np.uint16(len(places) - position) + digit
     return index

@@ -85,8 +85,7 @@ def push(tables, suffix_of, chunks, only, source, sink):
     reached, touched, sink_base = sink
     first, end = only
     words, patterns = last.shape[1], np.uint64(enter.shape[1])
-    targets = np.empty(enter.shape[0], dtype=np.int64)  # first word of the target chunk
-    rows = np.empty(enter.shape[0], dtype=np.uint64)  # first entry of the row of `enter`
+    targets = np.empty(enter.shape[0], dtype=np.int64)  # first word of the target chunk, then the row of `enter`
     news, bitmap = enter.reshape(-1), reached.reshape(-1)
     for chunk in chunks:
         if not in_last[chunk]:
@@ -106,18 +105,19 @@ def push(tables, suffix_of, chunks, only, source, sink):
                 index = (np.uint64(word) << np.uint64(6)) + lowest_bit(bits)
                 bits &= bits - np.uint64(1)
                 code = np.uint64(tuples[index])
-                if targets[code] < 0:
-                    if targets[code] == _OTHER:
+                goal = targets[code]
+                if goal < 0:
+                    if goal == _OTHER:
                         continue
                     target, entry = target_of(generator, leaving, entering, suffixes[chunk], np.int64(code))
                     if not first <= target < end:
                         targets[code] = _OTHER
                         continue
-                    targets[code] = (target - sink_base) * words
-                    rows[code] = np.uint64(entry) * patterns
+                    goal = (target - sink_base) * words << 16 | np.int64(np.uint64(entry) * patterns)
+                    targets[code] = goal
                     touched[target] = 1
-                new = np.uint64(news[rows[code] + np.uint64(stays[index])])
-                place = np.uint64(targets[code]) + (new >> np.uint64(6))
+                new = np.uint64(news[np.uint64(goal & 0xFFFF) + np.uint64(stays[index])])
+                place = np.uint64(goal >> 16) + (new >> np.uint64(6))
                 bitmap[place] |= np.uint64(1) << (new & np.uint64(63))
 
 
