@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from rankwise.core.lowrank import add_low_rank, without_autocast
+from rankwise.core.lowrank import Product, add_low_rank, folded, without_autocast
 from rankwise.testing import assert_close
 
 OUT, IN, K = 5, 7, 2
@@ -32,13 +32,13 @@ WEIGHT = draw(OUT, IN, seed=3)
 
 def fused(x: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """A frozen layer with the product on it, accumulated in place."""
-    return add_low_rank(F.linear(x, WEIGHT.to(x.dtype)), x, left, right, inplace=True)
+    return add_low_rank(F.linear(x, WEIGHT.to(x.dtype)), x, Product(left, right), inplace=True)
 
 
 def fused_with_layer(x: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """The same, with the frozen layer's part of the gradient by x taken in the same step."""
     weight = WEIGHT.to(x.dtype)
-    return add_low_rank(F.linear(x, weight), x, left, right, inplace=True, weight=weight)
+    return add_low_rank(F.linear(x, weight), x, Product(left, right), inplace=True, weight=weight)
 
 
 def dense(x: Tensor, left: Tensor, right: Tensor) -> Tensor:
@@ -66,11 +66,26 @@ def agree(actual, expected) -> None:
 @pytest.mark.parametrize("inplace", [True, False])
 def test_equals_the_dense_weight_with_its_gradients(shape, inplace):
     def function(x, left, right):
-        return add_low_rank(F.linear(x, WEIGHT), x, left, right, inplace=inplace)
+        return add_low_rank(F.linear(x, WEIGHT), x, Product(left, right), inplace=inplace)
 
     inputs = draw(*shape, grad=True), *factors()
     assert_close(function(*inputs), dense(*inputs))
     agree(gradients(function, *inputs), gradients(dense, *inputs))
+
+
+@pytest.mark.parametrize("inplace", [True, False])
+def test_a_scale_kept_apart_is_the_scale_of_a_factor(inplace):
+    def apart(x, left, right):
+        return add_low_rank(F.linear(x, WEIGHT), x, Product(left, right, -1.7), inplace=inplace)
+
+    def scaled(x, left, right):
+        return dense(x, *folded(Product(left, right, -1.7)))
+
+    inputs = draw(2, 3, IN, grad=True), *factors()
+    assert_close(apart(*inputs), scaled(*inputs))
+    agree(gradients(apart, *inputs), gradients(scaled, *inputs))
+    assert torch.autograd.gradcheck(apart, inputs)
+    assert torch.autograd.gradgradcheck(apart, inputs)
 
 
 @settings(max_examples=25, deadline=None)
@@ -81,7 +96,7 @@ def test_any_sizes_and_a_shared_input(lead, out, inside, k, shared):
 
     def function(base, x, left, right):
         scaled = base * 2  # so that the tensor to overwrite is no leaf
-        output = add_low_rank(scaled, x, left, right, inplace=True)
+        output = add_low_rank(scaled, x, Product(left, right), inplace=True)
         return output.sum() + x.square().sum() if shared else output
 
     def plain(base, x, left, right):
@@ -101,7 +116,7 @@ def test_first_and_second_derivatives_by_differences(shape, function):
 
 def test_the_base_has_its_own_derivatives():
     def function(base, x, left, right):
-        return add_low_rank(base * base, x, left, right, inplace=True)
+        return add_low_rank(base * base, x, Product(left, right), inplace=True)
 
     inputs = draw(3, OUT, seed=4, grad=True), draw(3, IN, grad=True), *factors()
     assert torch.autograd.gradcheck(function, inputs)
@@ -123,9 +138,9 @@ def test_overwrites_the_base_only_if_allowed():
     x, (left, right) = draw(3, IN), factors(grad=False)
     base = F.linear(x, WEIGHT)
     kept = base.clone()
-    apart = add_low_rank(base, x, left, right)
+    apart = add_low_rank(base, x, Product(left, right))
     assert torch.equal(base, kept)
-    written = add_low_rank(base, x, left, right, inplace=True)
+    written = add_low_rank(base, x, Product(left, right), inplace=True)
     assert written.data_ptr() == base.data_ptr()
     assert_close(written, apart)
 
@@ -133,7 +148,7 @@ def test_overwrites_the_base_only_if_allowed():
 def test_a_base_that_a_user_trains_is_never_overwritten():
     x, (left, right), base = draw(3, IN), factors(), draw(3, OUT, seed=4, grad=True)
     kept = base.detach().clone()
-    add_low_rank(base, x, left, right, inplace=True).sum().backward()
+    add_low_rank(base, x, Product(left, right), inplace=True).sum().backward()
     assert torch.equal(base.detach(), kept)
     assert_close(base.grad, torch.ones_like(kept))
 
@@ -150,7 +165,7 @@ def test_a_view_that_a_custom_function_gave_back(needs_input):
             return grad @ WEIGHT
 
     def function(x, left, right):
-        return add_low_rank(Viewed.apply(x), x, left, right, inplace=True)
+        return add_low_rank(Viewed.apply(x), x, Product(left, right), inplace=True)
 
     inputs = draw(3, IN, grad=needs_input), *factors()
     agree(gradients(function, *inputs), gradients(dense, *inputs))
@@ -173,15 +188,15 @@ def test_inputs_and_bases_that_are_not_contiguous():
     agree(gradients(function, *inputs), gradients(lambda *args: function(*args, product=dense), *inputs))
     base = draw(OUT, 3, seed=4).t()
     x, (left, right) = draw(3, IN), factors()
-    assert_close(add_low_rank(base * 1, x, left, right, inplace=True), base + x @ (left @ right).mT)
-    assert_close(add_low_rank(base, x, left, right, inplace=True), base + x @ (left @ right).mT)
+    assert_close(add_low_rank(base * 1, x, Product(left, right), inplace=True), base + x @ (left @ right).mT)
+    assert_close(add_low_rank(base, x, Product(left, right), inplace=True), base + x @ (left @ right).mT)
 
 
 @pytest.mark.parametrize("low", [torch.bfloat16, torch.float16])
 def test_computes_in_the_dtype_of_the_base_and_gives_gradients_in_that_of_the_factors(low):
     x = draw(6, IN, dtype=low)
     left, right = factors(torch.float32)
-    output = add_low_rank(F.linear(x, WEIGHT.to(low)), x, left, right, inplace=True)
+    output = add_low_rank(F.linear(x, WEIGHT.to(low)), x, Product(left, right), inplace=True)
     assert output.dtype == low
     output.float().sum().backward()
     assert left.grad.dtype == right.grad.dtype == torch.float32
@@ -215,7 +230,7 @@ def test_compiled():
     step = inspect.unwrap(add_low_rank)  # the run-time type checks of the test suite cannot be traced
 
     def layer(x, left, right):
-        return step(F.linear(x, WEIGHT), x, left, right, inplace=True)
+        return step(F.linear(x, WEIGHT), x, Product(left, right, 1.0), inplace=True)
 
     inputs = draw(2, 3, IN, grad=True), *factors()
     compiled = torch.compile(layer, fullgraph=True, backend="eager")
@@ -260,5 +275,5 @@ def test_what_is_kept_for_backward():
     base = F.linear(x, draw(out, inside, seed=3))
     kept: list[int] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.numel()) or tensor, lambda t: t):
-        add_low_rank(base, x, left, right, inplace=True)
+        add_low_rank(base, x, Product(left, right), inplace=True)
     assert sorted(kept) == sorted([tokens * inside, tokens * k, out * k, k * inside])

@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rankwise.core.adapter import Adapter, Factored
-from rankwise.core.lowrank import without_autocast
+from rankwise.core.lowrank import Product, without_autocast
 from rankwise.core.targets import Target
 from rankwise.linalg.svd import wide
 
@@ -125,5 +125,6 @@ class WithMagnitude(Decomposed):
         if not isinstance(self.plain, Factored):
             return self.plain(x, base)
         if type(self.plain).add is Factored.add:
-            return self.plain.add_product(x, base, *update, inplace=True, own=True)
+            left, right = update
+            return self.plain.add_product(x, base, Product(left, right), inplace=True, own=True)
         return self.plain.add(x, base, inplace=True, own=True)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from rankwise.adapters.decomposed import Decomposed
 from rankwise.core.adapter import kaiming_uniform
+from rankwise.core.lowrank import Product
 from rankwise.core.method import LowRank, register
 from rankwise.core.targets import Target
 
@@ -68,7 +69,7 @@ class DoRAAdapter(Decomposed):
         """Base plus s left right x, accumulated into `base` where that is allowed."""
         left, right = update
         dropout = self.dropout if self.training else 0.0
-        return self.target.add_product(base, x, (left, right), dropout, inplace=True, own=True)
+        return self.target.add_product(base, x, Product(left, right), dropout, inplace=True, own=True)
 
     def assign(self, left: Tensor, right: Tensor, bias: Tensor | None) -> None:
         """Make left @ right the delta, and m the norm of what that gives."""

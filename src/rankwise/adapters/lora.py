@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rankwise.core.adapter import Factored, kaiming_uniform
+from rankwise.core.lowrank import Product
 from rankwise.core.method import Method, register
 from rankwise.core.targets import Target
 from rankwise.linalg import svd, wide
@@ -96,6 +97,10 @@ class LoRAAdapter(Factored):
             return self.scaling * self.left, self.right
         left = torch.cat([self.left, -self.left0], dim=-1)
         return self.scaling * left, torch.cat([self.right, self.right0], dim=-2)
+
+    def product(self) -> Product:
+        """The factors as they are trained, and s."""
+        return super().product() if self.from_base else Product(self.left, self.right, self.scaling)
 
     def bias_delta(self) -> Float[Tensor, " out"] | None:
         """The change of the bias, None if it is not trained."""

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rankwise.core.adapter import Factored
+from rankwise.core.lowrank import Product
 from rankwise.core.method import Method, register
 from rankwise.core.targets import Target
 from rankwise.errors import MethodError, StateError
@@ -147,7 +148,7 @@ class PolyAdapter(Factored):
         tasks, places = self._distinct(x.shape[dim] if x.ndim else 1)
         left, right = self._of_tasks(tasks)
         if len(tasks) == 1:
-            return self.add_product(x, base, left, right, inplace=False, own=False)
+            return self.add_product(x, base, Product(left, right), inplace=False, own=False)
         bottleneck = self.target.down(x, right.to(base.dtype), base)
         own = (places[:, None] == torch.arange(len(tasks), device=places.device)).to(base)
         bottleneck = self.target.weighed(bottleneck, own.repeat_interleave(self.method.rank, dim=-1), dim)

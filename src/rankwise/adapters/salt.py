@@ -23,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rankwise.core.adapter import Factored
+from rankwise.core.lowrank import Product
 from rankwise.core.method import Method, register
 from rankwise.core.targets import Target
 from rankwise.core.training import Training
@@ -129,7 +130,7 @@ class SALTAdapter(Factored):
         left, right = self.factors()
         left = left if scale == 1.0 else left * scale
         if not self._dense_is_cheaper(x, base, right.shape[-2]):
-            return self.add_product(x, base, left, right, inplace, own)
+            return self.add_product(x, base, Product(left, right), inplace, own)
         return base + self.target.apply(x, (left @ right).reshape(self.target.shape), base)
 
     def change_norm(self) -> Float[Tensor, ""]:

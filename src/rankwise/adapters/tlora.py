@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rankwise.core.adapter import Adapter
-from rankwise.core.lowrank import needs_plain_formula, without_autocast
+from rankwise.core.lowrank import Product, needs_plain_formula, without_autocast
 from rankwise.core.method import Method, register
 from rankwise.core.targets import ConvTarget, EmbeddingTarget, Target
 from rankwise.errors import MethodError, TargetError
@@ -146,7 +146,7 @@ class TLoRAAdapter(Adapter):
 
     def forward(self, x: Tensor, base: Tensor) -> Tensor:
         """Base plus W0 ((T - I) x) + s Delta x."""
-        output = self.target.add_product(base, x, self.residual(), 0.0, False, False)
+        output = self.target.add_product(base, x, Product(*self.residual()), 0.0, False, False)
         cores = self._cores("transform", len(self.shape))
         if not cores:
             return output

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from rankwise.core.lowrank import Product
 from rankwise.core.targets.base import Target
 from rankwise.errors import MethodError, StateError
 
@@ -115,6 +116,10 @@ class Factored(Adapter):
     def factors(self) -> tuple[Float[Tensor, "*batch out k"], Float[Tensor, "*batch k in"]]:
         """The left and the right factor; every scaling belongs into one of them."""
 
+    def product(self) -> Product:
+        """The factors, with a number in front if the adapter keeps one out of them."""
+        return Product(*self.factors())
+
     def delta(self) -> Float[Tensor, "..."]:
         """Left @ right in the target's canonical shape, in the wider dtype where a cast has set them apart."""
         left, right = self.factors()
@@ -136,15 +141,15 @@ class Factored(Adapter):
             inplace: whether `base` may be overwritten.
             own: whether `base` is nothing but the layer's own output for `x`.
         """
-        left, right = self.factors()
-        output = self.add_product(x, base, left if scale == 1.0 else left * scale, right, inplace, own)
+        left, right, own_scale = self.product()
+        output = self.add_product(x, base, Product(left, right, own_scale * scale), inplace, own)
         bias = self.bias_delta()
         return output if bias is None else output + scale * self.target.by_channel(bias, output)
 
-    def add_product(self, x: Tensor, base: Tensor, left: Tensor, right: Tensor, inplace: bool, own: bool) -> Tensor:
-        """Base plus left (right x) for factors that hold every scaling already."""
+    def add_product(self, x: Tensor, base: Tensor, product: Product, inplace: bool, own: bool) -> Tensor:
+        """Base plus scale * left (right x)."""
         dropout = self.dropout if self.training else 0.0
-        return self.target.add_product(base, x, (left, right), dropout, inplace, own)
+        return self.target.add_product(base, x, product, dropout, inplace, own)
 
 
 def kaiming_uniform(shape: tuple[int, ...], fan_in: int, generator: torch.Generator) -> Float[Tensor, "..."]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fused step that adds a low-rank product to a linear layer's output.
 
-    y = base + (x right^T) left^T,   base [*, out], x [*, in], left [out, k], right [k, in]
+    y = base + s (x right^T) left^T,   base [*, out], x [*, in], left [out, k], right [k, in], s a number
 
 The product is accumulated into `base` by the matrix multiplication itself, so no second output-sized tensor is made.
 Saved for backward: x (needed for the gradient of `right`), the bottleneck x right^T [tokens, k] and the two factors,
@@ -11,7 +11,7 @@ torch.compile, functorch transforms and tensor subclasses the plain formula runs
 """
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -19,11 +19,29 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+class Product(NamedTuple):
+    """The product scale * left @ right of two factors; a scale kept apart needs no scaled copy of a factor.
+
+    Attributes:
+        left: [*batch, out, k].
+        right: [*batch, k, in].
+        scale: a number in front.
+    """
+
+    left: Tensor
+    right: Tensor
+    scale: float = 1.0
+
+
+def folded(product: Product) -> tuple[Tensor, Tensor]:
+    """Both factors, the left one scaled."""
+    return product.left if product.scale == 1.0 else product.left * product.scale, product.right
+
+
 def add_low_rank(
     base: Float[Tensor, "*tokens out"],
     x: Float[Tensor, "*tokens in"],
-    left: Float[Tensor, "out k"],
-    right: Float[Tensor, "k in"],
+    product: Product,
     *,
     inplace: bool = False,
     weight: Float[Tensor, "out in"] | None = None,
@@ -33,24 +51,25 @@ def add_low_rank(
     Args:
         base: what the frozen layer gave; its dtype is the dtype of the computation.
         x: the layer's input.
-        left: left factor.
-        right: right factor.
+        product: left [out, k], right [k, in] and their scale.
         inplace: whether `base` may be overwritten.
         weight: the frozen W of a plain linear layer if `base` is its output W x + b; its part of the gradient by x is
             then taken here too, in one tensor.
 
     Returns:
-        base + x right^T left^T, in the dtype of `base`.
+        base + s x right^T left^T, in the dtype of `base`.
     """
+    left, right, scale = product
     if not base.dtype == x.dtype == left.dtype == right.dtype:
         x, left, right = x.to(base.dtype), left.to(base.dtype), right.to(base.dtype)
     if not inplace or needs_plain_formula(base, x, left, right) or not _writable(base):
-        return base + F.linear(F.linear(x, right), left)
+        bottleneck = F.linear(x, right)
+        return base + F.linear(bottleneck if scale == 1.0 else bottleneck * scale, left)
     if weight is None or not weight.dtype == x.dtype == base.dtype or needs_plain_formula(weight):
         weight = None
     if weight is not None or not base.requires_grad:  # no history to keep, or none that autograd would let us overwrite
         base = base.detach()
-    return _AddLowRank.apply(base, x, left, right, weight)
+    return _AddLowRank.apply(base, x, left, right, weight, scale)
 
 
 def needs_plain_formula(*tensors: Tensor) -> bool:
@@ -68,10 +87,11 @@ def without_autocast(tensor: Tensor) -> AbstractContextManager:
 
 class _AddLowRank(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, base: Tensor, x: Tensor, left: Tensor, right: Tensor, weight: Tensor | None) -> Tensor:
+    def forward(ctx: Any, base: Tensor, x: Tensor, *given: Any) -> Tensor:
+        left, right, weight, ctx.scale = given
         with without_autocast(base):
             bottleneck = F.linear(x.reshape(-1, x.shape[-1]), right)
-            base.view(-1, base.shape[-1]).addmm_(bottleneck, left.t())
+            base.view(-1, base.shape[-1]).addmm_(bottleneck, left.t(), alpha=ctx.scale)
         ctx.mark_dirty(base)
         ctx.save_for_backward(x, bottleneck, left, right, weight)
         return base
@@ -84,11 +104,18 @@ class _AddLowRank(torch.autograd.Function):
             flat, tokens = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, x.shape[-1])
             if torch.is_grad_enabled():  # double backward: the bottleneck must be a function of x and right
                 bottleneck = F.linear(tokens, right)
-            inner = flat @ left
-            grad_left = flat.t() @ bottleneck if needs_left else None
+            inner = _times(flat @ left, ctx.scale)
+            grad_left = _times(flat.t() @ bottleneck, ctx.scale) if needs_left else None
             grad_right = (tokens.t() @ inner).t() if needs_right else None
             grad_x = _gradient_of_input(grad, inner, right, weight) if needs_x else None
-        return grad if weight is None else None, grad_x, grad_left, grad_right, None
+        return grad if weight is None else None, grad_x, grad_left, grad_right, None, None
+
+
+def _times(fresh: Tensor, scale: float) -> Tensor:
+    """A tensor that nobody else holds, scaled; in place unless the step itself is differentiated."""
+    if scale == 1.0:
+        return fresh
+    return fresh * scale if torch.is_grad_enabled() else fresh.mul_(scale)
 
 
 def _gradient_of_input(grad: Tensor, inner: Tensor, right: Tensor, weight: Tensor | None) -> Tensor:

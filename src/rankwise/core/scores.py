@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rankwise.core.adapter import Factored
+from rankwise.core.lowrank import Product, folded
 from rankwise.core.targets.base import Target
 from rankwise.core.targets.linear import LinearTarget
 from rankwise.errors import StateError
@@ -90,16 +91,17 @@ class Scored(Factored):
             return delta
         return _DenseScore.apply(delta, self._opened(), self)
 
-    def add_product(self, x: Tensor, base: Tensor, left: Tensor, right: Tensor, inplace: bool, own: bool) -> Tensor:
-        """Base plus left (right x); scored here where the layer is called."""
+    def add_product(self, x: Tensor, base: Tensor, product: Product, inplace: bool, own: bool) -> Tensor:
+        """Base plus scale * left (right x); scored here where the layer is called."""
         if not self._measures():
-            return super().add_product(x, base, left, right, inplace, own)
+            return super().add_product(x, base, product, inplace, own)
+        left, right = folded(product)
         dropout = self.dropout
         if x.is_floating_point() and dropout:
             x, dropout = F.dropout(x, dropout), 0.0
         if torch.compiler.is_compiling() and not isinstance(self.target, LinearTarget):
             return self._add_dense(x, base, left @ right, dropout)
-        output = self.target.add_product(base, x, (left, right), dropout, inplace, own)
+        output = self.target.add_product(base, x, Product(left, right), dropout, inplace, own)
         return _ProductScore.apply(output, x.detach(), left.detach(), right.detach(), self._opened(), self)
 
     def product_score(self, grad: Tensor, x: Tensor, left: Tensor, right: Tensor) -> Float[Tensor, "*batch"]:

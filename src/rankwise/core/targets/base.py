@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from rankwise.core.lowrank import Product, folded
 from rankwise.core.quantized import dequantized, is_quantized
 from rankwise.core.rescaled import rescale
 from rankwise.errors import MethodError, StateError
@@ -167,19 +168,19 @@ class Target(ABC):
         """Apply the left factor to what `down` gave."""
 
     def add_product(
-        self, base: Tensor, x: Tensor, factors: tuple[Tensor, Tensor], dropout: float, inplace: bool, own: bool
+        self, base: Tensor, x: Tensor, product: Product, dropout: float, inplace: bool, own: bool
     ) -> Tensor:
-        """`base` plus the output of the product left @ right for input `x`.
+        """`base` plus the output of the product scale * left @ right for input `x`.
 
         Args:
             base: what the product is added to.
             x: the layer's input.
-            factors: left [out, k] and right [k, in].
+            product: left [out, k], right [k, in] and their scale.
             dropout: probability of zeroing entries of `x`, for the product alone.
             inplace: whether `base` may be overwritten.
             own: whether `base` is nothing but the layer's own output for `x`.
         """
-        left, right = factors
+        left, right = folded(product)
         return base + self.up(self.down(x, right.to(base.dtype), base, dropout), left.to(base.dtype))
 
     def weighed(

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rankwise.core.lowrank import add_low_rank
+from rankwise.core.lowrank import Product, add_low_rank
 from rankwise.core.targets.base import Target
 
 
@@ -54,13 +54,13 @@ class LinearTarget(Target):
         return F.linear(bottleneck, left)
 
     def add_product(
-        self, base: Tensor, x: Tensor, factors: tuple[Tensor, Tensor], dropout: float, inplace: bool, own: bool
+        self, base: Tensor, x: Tensor, product: Product, dropout: float, inplace: bool, own: bool
     ) -> Tensor:
-        """Base plus left (right x), accumulated into `base` where that is allowed."""
+        """Base plus scale * left (right x), accumulated into `base` where that is allowed."""
         if dropout:
-            return add_low_rank(base, F.dropout(x, dropout), *factors, inplace=inplace)
+            return add_low_rank(base, F.dropout(x, dropout), product, inplace=inplace)
         frozen = self._frozen() if own else None
-        return add_low_rank(base, x, *factors, inplace=inplace, weight=frozen)
+        return add_low_rank(base, x, product, inplace=inplace, weight=frozen)
 
     def _frozen(self) -> Tensor | None:
         """The weight of a plain `nn.Linear` that is not trained, whose gradient by x is W^T alone; None otherwise."""
