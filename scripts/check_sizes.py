@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("src", "tests", "scripts", "benchmarks")
+FOLDERS = ("src", "tests", "scripts", "benchmarks", "examples")
 LINE_LIMIT = 400
 WARNING_LIMIT = 10
 FORBIDDEN_NAMES = {"eval", "exec", "__import__"}

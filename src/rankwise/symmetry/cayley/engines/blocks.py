@@ -34,8 +34,7 @@ class BlockTables:
         generator: the permutation itself, uint8 [n].
         leaving: prefix places whose letters leave, ascending, uint8 [t].
         entering: prefix places that get letters from the suffix, ascending, uint8 [t].
-        leave_tuple: b of each index, uint16 [2 parities, indices].
-        leave_pattern: q of each index, uint16 [2 parities, indices].
+        leave: 2^16 b + q of each index, uint32 [2 parities, indices].
         enter: new index of (e, q), uint16 [P! / (P-t)!, (P-t)!].
         whole_block: whether the prefix is left as it is, so that chunks move as blocks.
     """
@@ -43,16 +42,14 @@ class BlockTables:
     generator: NDArray[np.uint8]
     leaving: NDArray[np.uint8]
     entering: NDArray[np.uint8]
-    leave_tuple: NDArray[np.uint16]
-    leave_pattern: NDArray[np.uint16]
+    leave: NDArray[np.uint32]
     enter: NDArray[np.uint16]
     whole_block: bool
 
     @property
     def fields(self) -> tuple[Any, ...]:
         """The tables in the order in which the inner loop takes them."""
-        tables = (self.generator, self.leaving, self.entering, self.leave_tuple, self.leave_pattern, self.enter)
-        return (*tables, self.whole_block)
+        return (self.generator, self.leaving, self.entering, self.leave, self.enter, self.whole_block)
 
 
 @lru_cache
@@ -92,8 +89,7 @@ def block_tables(generator: Permutation, prefix: int, halved: bool) -> BlockTabl
         generator=np.array(generator, dtype=np.uint8),
         leaving=np.array(leaving, dtype=np.uint8),
         entering=np.array(entering, dtype=np.uint8),
-        leave_tuple=tuples[ranks],
-        leave_pattern=patterns[ranks],
+        leave=(tuples[ranks] * np.uint32(2**16) + patterns[ranks]).astype(np.uint32),
         enter=enter,
         whole_block=generator[:prefix] == tuple(range(prefix)),
     )

@@ -79,7 +79,7 @@ def push(tables, suffix_of, chunks, only, source, sink):
         sink: bits of everything reached from it and which chunks have any, both written here, and the chunk of the
             first row.
     """
-    generator, leaving, entering, leave_tuple, leave_pattern, enter, whole_block = tables
+    generator, leaving, entering, leave, enter, whole_block = tables
     suffixes, odd_suffix = suffix_of
     last, in_last, source_base = source
     reached, touched, sink_base = sink
@@ -98,13 +98,14 @@ def push(tables, suffix_of, chunks, only, source, sink):
                 for word in range(words):
                     reached[target - sink_base, word] |= last[chunk - source_base, word]
             continue
-        tuples, stays = leave_tuple[odd_suffix[chunk]], leave_pattern[odd_suffix[chunk]]
+        splits = leave[odd_suffix[chunk]]
         for word in range(words):
             bits = last[chunk - source_base, word]
             while bits:
                 index = (np.uint64(word) << np.uint64(6)) + lowest_bit(bits)
                 bits &= bits - np.uint64(1)
-                code = np.uint64(tuples[index])
+                split = np.uint64(splits[index])
+                code = split >> np.uint64(16)
                 goal = targets[code]
                 if goal < 0:
                     if goal == _OTHER:
@@ -116,7 +117,7 @@ def push(tables, suffix_of, chunks, only, source, sink):
                     goal = (target - sink_base) * words << 16 | np.int64(np.uint64(entry) * patterns)
                     targets[code] = goal
                     touched[target] = 1
-                new = np.uint64(news[np.uint64(goal & 0xFFFF) + np.uint64(stays[index])])
+                new = np.uint64(news[np.uint64(goal & 0xFFFF) + (split & np.uint64(0xFFFF))])
                 place = np.uint64(goal >> 16) + (new >> np.uint64(6))
                 bitmap[place] |= np.uint64(1) << (new & np.uint64(63))
 
