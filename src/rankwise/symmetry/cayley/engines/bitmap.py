@@ -23,7 +23,7 @@ from rankwise.symmetry.cayley.families.registry import Graph
 from rankwise.symmetry.cayley.graph import PermutationGraph
 from rankwise.symmetry.cayley.result import Growth, Layer, Limits
 
-_FEW = 10_000  # states of a layer that one thread moves before others have started
+_FEW = 500_000  # states of a layer that one thread moves about as fast as others are woken
 _LARGEST = 16  # letters: a suffix letter's bit and a chunk's number fit in 64 bits far beyond it, memory does not
 
 
