@@ -200,18 +200,20 @@ def main() -> None:
         engine, family, n, threads = given.measure
         measured(engine, family, int(n), int(threads))
         return
-    parts = [against_cayleypy(given.rounds, given.quick), alone(given.quick, given.thirteen)]
+    searches = [lambda: against_cayleypy(given.rounds, given.quick), lambda: alone(given.quick, given.thirteen)]
     if shutil.which("gap"):
-        parts.append(against_gap())
-    versions = ", ".join(
-        f"{name} {importlib.metadata.version(name)}" for name in ("rankwise", "cayleypy", "numba", "numpy")
-    )
+        searches.append(against_gap)
+    names = ("rankwise", "cayleypy", "numba", "numpy")
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
     today = datetime.datetime.now(tz=datetime.UTC).date()
-    parts.append(f"{today}, {processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}.")
-    text = "\n\n".join(parts)
+    machine = f"{today}, {processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}."
+    parts: list[str] = []
+    for search in searches:
+        parts.append(search())
+        text = "\n\n".join([*parts, machine])
+        if given.write:
+            replace_section(given.write, "measured", text)
     print(text)
-    if given.write:
-        replace_section(given.write, "measured", text)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ from rankwise.symmetry.cayley.engines import bitmap
 from rankwise.symmetry.cayley.engines.bitmap import BitmapEngine
 from rankwise.symmetry.cayley.engines.blocks import arrangements, block_tables
 from rankwise.symmetry.cayley.engines.chunks import Chunks
+from rankwise.symmetry.cayley.engines.sweep import move_blocks
 from rankwise.symmetry.cayley.matrices import MatrixGraph
+from rankwise.symmetry.cayley.permutations import from_cycles
 from symmetry_search import growth_by_sets
 
 ENGINE = BitmapEngine()
@@ -74,6 +76,38 @@ def test_a_search_can_end_early_and_says_so():
     assert [layer.size for layer in seen] == list(result.layers)
     assert seen[-1].total == sum(result.layers)
     assert len(result.last_layer) == 156
+
+
+@pytest.mark.parametrize(
+    ("places", "halved"),
+    [
+        ((0, 1), False),
+        ((1, 2), False),
+        ((1, 3, 2), False),
+        ((0, 3, 1, 2), False),
+        ((0, 1, 2), False),
+        ((0, 2, 1), True),
+    ],
+)
+def test_blocks_of_bits_move_as_single_bits_do(places, halved):
+    table = block_tables(from_cycles(9, [places]), 8, halved)
+    assert table.block > 0
+    for parity in range(2):
+        one_by_one = table.enter[0, table.leave[parity]]
+        starts = table.block_to.astype(int) * table.block
+        together = starts[:, None] + np.arange(table.block)
+        assert one_by_one.tolist() == together.ravel().tolist()
+
+
+def test_bits_of_blocks_cross_words():
+    generator = np.random.default_rng(0)
+    bits = generator.integers(0, 2, 40 * 24, dtype=np.uint8)
+    order = generator.permutation(40)
+    expected = np.zeros_like(bits).reshape(40, 24)
+    expected[order] = bits.reshape(40, 24)
+    source, sink = np.packbits(bits, bitorder="little").view(np.uint64), np.zeros(15, dtype=np.uint64)
+    move_blocks(source, sink, 24, order.astype(np.uint16))
+    assert np.unpackbits(sink.view(np.uint8), bitorder="little").tolist() == expected.ravel().tolist()
 
 
 def test_tables_are_bijections():

@@ -7,6 +7,9 @@ suffix and t suffix letters into the prefix. A prefix rank r splits into (b, q):
 values that leave, q the order pattern of the P - t that stay. The suffix and b give the target chunk and e, the number
 of the t-tuple of relative values that enter; then the new rank is `enter[e, q]`. So table look-ups alone move a chunk.
 
+A generator that permutes places of the prefix alone, and not its last m, keeps the order of the last m letters: it
+moves blocks of m! neighboring ranks as they are, 64 bits at a time.
+
 If all generators are even only one of the ranks 2k, 2k + 1 (the last two letters exchanged) occurs in a chunk, the one
 whose parity fits the suffix; the chunk then holds k, half as many bits.
 """
@@ -23,6 +26,7 @@ from numpy.typing import NDArray
 
 from rankwise.symmetry.cayley.permutations import Permutation, inverse
 
+_LEAST_BLOCK = 24  # bits that are moved faster together than one by one
 PREFIX = 8  # letters; 8! bits are 5 KB, so that a few chunks and the tables stay in the processor's cache
 
 
@@ -36,7 +40,8 @@ class BlockTables:
         entering: prefix places that get letters from the suffix, ascending, uint8 [t].
         leave: 2^16 b + q of each index, uint32 [2 parities, indices].
         enter: new index of (e, q), uint16 [P! / (P-t)!, (P-t)!].
-        whole_block: whether the prefix is left as it is, so that chunks move as blocks.
+        block: bits that stay together and in order wherever they go; 0 if they are too few to be moved that way.
+        block_to: number of the block that each block becomes, uint16 [blocks].
     """
 
     generator: NDArray[np.uint8]
@@ -44,12 +49,13 @@ class BlockTables:
     entering: NDArray[np.uint8]
     leave: NDArray[np.uint32]
     enter: NDArray[np.uint16]
-    whole_block: bool
+    block: int
+    block_to: NDArray[np.uint16]
 
     @property
     def fields(self) -> tuple[Any, ...]:
         """The tables in the order in which the inner loop takes them."""
-        return (self.generator, self.leaving, self.entering, self.leave, self.enter, self.whole_block)
+        return (self.generator, self.leaving, self.entering, self.leave, self.enter, self.block, self.block_to)
 
 
 @lru_cache
@@ -85,14 +91,24 @@ def block_tables(generator: Permutation, prefix: int, halved: bool) -> BlockTabl
     enter = np.empty((perm(prefix, moved), factorial(prefix - moved)), dtype=np.uint16)
     enter[_tuple_index(rows, entering), new_patterns] = np.arange(len(rows)) >> int(halved)
     ranks = _ranks(prefix, halved)
+    leave = (tuples[ranks] * np.uint32(2**16) + patterns[ranks]).astype(np.uint32)
+    block = 0 if moved else factorial(_still(generator, prefix)) >> int(halved)
+    block = block if block >= _LEAST_BLOCK else 0
     return BlockTables(
         generator=np.array(generator, dtype=np.uint8),
         leaving=np.array(leaving, dtype=np.uint8),
         entering=np.array(entering, dtype=np.uint8),
-        leave=(tuples[ranks] * np.uint32(2**16) + patterns[ranks]).astype(np.uint32),
+        leave=leave,
         enter=enter,
-        whole_block=generator[:prefix] == tuple(range(prefix)),
+        block=block,
+        block_to=(enter[0, leave[0, ::block]] // np.uint16(block) if block else np.empty(0)).astype(np.uint16),
     )
+
+
+def _still(generator: Permutation, prefix: int) -> int:
+    """How many of the last places of the prefix keep their letters."""
+    moving = [place for place in range(prefix) if generator[place] != place]
+    return prefix - 1 - max(moving, default=-1)
 
 
 def _ranks(prefix: int, halved: bool) -> NDArray[np.int64]:

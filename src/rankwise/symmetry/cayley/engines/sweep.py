@@ -79,7 +79,7 @@ def push(tables, suffix_of, chunks, only, source, sink):
         sink: bits of everything reached from it and which chunks have any, both written here, and the chunk of the
             first row.
     """
-    generator, leaving, entering, leave, enter, whole_block = tables
+    generator, leaving, entering, leave, enter, block, block_to = tables
     suffixes, odd_suffix = suffix_of
     last, in_last, source_base = source
     reached, touched, sink_base = sink
@@ -91,12 +91,11 @@ def push(tables, suffix_of, chunks, only, source, sink):
         if not in_last[chunk]:
             continue
         targets[:] = _UNKNOWN
-        if whole_block:
+        if block:
             target, entry = target_of(generator, leaving, entering, suffixes[chunk], 0)
             if first <= target < end:
                 touched[target] = 1
-                for word in range(words):
-                    reached[target - sink_base, word] |= last[chunk - source_base, word]
+                move_blocks(last[chunk - source_base], reached[target - sink_base], block, block_to)
             continue
         splits = leave[odd_suffix[chunk]]
         for word in range(words):
@@ -120,6 +119,30 @@ def push(tables, suffix_of, chunks, only, source, sink):
                 new = np.uint64(news[np.uint64(goal & 0xFFFF) + (split & np.uint64(0xFFFF))])
                 place = np.uint64(goal >> 16) + (new >> np.uint64(6))
                 bitmap[place] |= np.uint64(1) << (new & np.uint64(63))
+
+
+@njit(cache=True, nogil=True)
+def move_blocks(source, sink, block, block_to):
+    """Put every block of bits of a chunk at its new place, a word at a time.
+
+    Args:
+        source: bits of the chunk, uint64 [words].
+        sink: bits of the target chunk; the moved ones are added.
+        block: bits of a block.
+        block_to: the number of the block that each block becomes, [blocks].
+    """
+    for number in range(len(block_to)):
+        here, there, left = number * block, np.int64(block_to[number]) * block, block
+        while left > 0:
+            shift, into = np.uint64(here & 63), np.uint64(there & 63)
+            taken = min(left, 64 - (there & 63))
+            bits = source[here >> 6] >> shift
+            if shift and (here >> 6) + 1 < len(source):
+                bits |= source[(here >> 6) + 1] << (np.uint64(64) - shift)
+            if taken < 64:
+                bits &= (np.uint64(1) << np.uint64(taken)) - np.uint64(1)
+            sink[there >> 6] |= bits << into
+            here, there, left = here + taken, there + taken, left - taken
 
 
 @njit(cache=True, nogil=True)
