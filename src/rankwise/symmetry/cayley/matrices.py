@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankwise.errors import SymmetryError
+from rankwise.symmetry.cayley.names import checked_names, number_of
 from rankwise.symmetry.cayley.permutations import integers
 
 _WIDE = 2**63
@@ -64,9 +65,7 @@ class MatrixGraph:
         start = _rows(start, self.modulus)
         if len(start) != size or len({len(row) for row in start}) != 1:
             raise SymmetryError(f"The start must have {size} rows of one length, got {start}.")
-        names = tuple(f"g{index}" for index in range(len(generators))) if self.names is None else tuple(self.names)
-        if len(names) != len(generators):
-            raise SymmetryError(f"{len(names)} names for {len(generators)} generators; give one each or none.")
+        names = checked_names(self.names, len(generators))
         for field, value in (("generators", generators), ("start", start), ("names", names)):
             object.__setattr__(self, field, value)
 
@@ -142,12 +141,7 @@ class MatrixGraph:
         Raises:
             SymmetryError: if there is no such generator.
         """
-        names: Sequence[str] = self.names  # type: ignore[assignment]
-        if isinstance(step, str) and step in names:
-            return names.index(step)
-        if isinstance(step, int | np.integer) and 0 <= step < len(names):
-            return int(step)
-        raise SymmetryError(f"No generator {step!r}; there are {', '.join(names)}, or numbers 0..{len(names) - 1}.")
+        return number_of(step, self.names)  # type: ignore[arg-type]
 
     def inverted(self) -> "MatrixGraph":
         """The graph with every edge turned round: the inverse generators, from the same start."""

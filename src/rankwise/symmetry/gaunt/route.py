@@ -6,6 +6,7 @@
 `combine` (pattern.py) is pointwise and the same for all.
 """
 
+from abc import abstractmethod
 from typing import ClassVar
 
 import torch
@@ -30,13 +31,13 @@ class Route(Tables):
         self.pattern = pattern
         self.fill()
 
+    @abstractmethod
     def sample(self, x: Float[Tensor, "rows harmonics"], role: int, gradient: bool) -> Samples:
         """A signal at the grid's points, laid out as the route likes best."""
-        raise NotImplementedError
 
+    @abstractmethod
     def expand(self, samples: Tensor, role: int) -> Float[Tensor, "rows harmonics"]:
         """The coefficients of a sampled signal up to the degree of a role."""
-        raise NotImplementedError
 
     def multiply(self, f: Tensor, g: Tensor) -> Tensor:
         """The product of two sampled functions."""

@@ -4,6 +4,7 @@
 A module that is moved from float32 to float64 then has the float64 tables, not float32 ones with zeros behind.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import numpy as np
@@ -11,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 
-class Tables(nn.Module):
+class Tables(nn.Module, ABC):
     """A module whose buffers are functions of its settings; subclasses call `fill` at the end of `__init__`."""
 
+    @abstractmethod
     def tables(self) -> dict[str, np.ndarray]:
         """The tables by name, in float64 or int64."""
-        raise NotImplementedError
 
     def fill(self) -> None:
         """Register the tables as buffers that no checkpoint holds."""

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from rankwise.symmetry.cayley.engines.blocks import BlockTables
 from rankwise.symmetry.cayley.engines.chunks import Chunks
+from rankwise.symmetry.cayley.engines.engine import walked
 from rankwise.symmetry.cayley.engines.sweep import clear, push, settle
 from rankwise.symmetry.cayley.families.registry import Graph
 from rankwise.symmetry.cayley.graph import PermutationGraph
-from rankwise.symmetry.cayley.result import Growth, Layer, Limits
+from rankwise.symmetry.cayley.result import Growth, Limits
 
 _FEW = 500_000  # states of a layer that one thread moves about as fast as others are woken
 _LARGEST = 16  # letters: a suffix letter's bit and a chunk's number fit in 64 bits far beyond it, memory does not
@@ -52,26 +53,15 @@ class BitmapEngine:
         """Search by layers until one is empty or `limits.max_layers` is reached."""
         assert isinstance(graph, PermutationGraph)
         began = time.perf_counter()
-        search, layers, complete = _Search(Chunks(graph), limits.threads), [1], False
-        limits.report(Layer(0, 1, 1, 0.0))
+        search = _Search(Chunks(graph), limits.threads)
         with ThreadPoolExecutor(limits.threads) as pool:
-            while True:
-                if limits.max_layers is not None and len(layers) > limits.max_layers:
-                    break
-                size = search.step(pool)
-                if size == 0:
-                    complete = True
-                    break
-                layers.append(size)
-                limits.report(Layer(len(layers) - 1, size, sum(layers), time.perf_counter() - began))
+            walk = walked(lambda: search.step(pool), limits, began)
         return Growth(
             title=graph.title,
-            layers=tuple(layers),
-            complete=complete,
+            **walk._asdict(),
             method=self.name,
-            seconds=time.perf_counter() - began,
             memory=self.memory(graph),
-            last_layer=search.states() if layers[-1] <= limits.keep else None,
+            last_layer=search.states() if walk.layers[-1] <= limits.keep else None,
         )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankwise.errors import CapacityError
+from rankwise.symmetry.cayley.engines.engine import walked
 from rankwise.symmetry.cayley.engines.images import ImagePacking
 from rankwise.symmetry.cayley.engines.packing import packing
 from rankwise.symmetry.cayley.engines.ranking import Ranking, ranking
@@ -22,7 +23,7 @@ from rankwise.symmetry.cayley.engines.ranks import mark, members
 from rankwise.symmetry.cayley.engines.sweep import clear, settle
 from rankwise.symmetry.cayley.families.registry import Graph
 from rankwise.symmetry.cayley.graph import PermutationGraph
-from rankwise.symmetry.cayley.result import Growth, Layer, Limits
+from rankwise.symmetry.cayley.result import Growth, Limits
 
 _CHUNK = 256  # words of a chunk that is skipped if it is empty
 _BATCH = 2**15  # states that are moved in one go
@@ -65,24 +66,15 @@ class RankedEngine:
                 f"{graph.title}: {limits.memory} bytes are allowed, and a bit for each of up to {_states(graph)} "
                 f"states, three times, needs {memory}. Raise memory=, or give disk= to keep layers in files."
             )
-        search, layers, complete = _Search(ranking(graph), limits.threads), [1], False
-        limits.report(Layer(0, 1, 1, 0.0))
+        search = _Search(ranking(graph), limits.threads)
         with ThreadPoolExecutor(limits.threads) as pool:
-            while limits.max_layers is None or len(layers) <= limits.max_layers:
-                size = search.step(pool)
-                if size == 0:
-                    complete = True
-                    break
-                layers.append(size)
-                limits.report(Layer(len(layers) - 1, size, sum(layers), time.perf_counter() - began))
+            walk = walked(lambda: search.step(pool), limits, began)
         return Growth(
             title=graph.title,
-            layers=tuple(layers),
-            complete=complete,
+            **walk._asdict(),
             method=self.name,
-            seconds=time.perf_counter() - began,
             memory=memory,
-            last_layer=search.states() if layers[-1] <= limits.keep else None,
+            last_layer=search.states() if walk.layers[-1] <= limits.keep else None,
         )
 
 

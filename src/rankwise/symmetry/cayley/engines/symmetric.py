@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 
 from rankwise.errors import CapacityError
 from rankwise.symmetry.cayley.engines.conjugators import Symmetries, symmetries
+from rankwise.symmetry.cayley.engines.engine import walked
 from rankwise.symmetry.cayley.engines.necklaces import kept_exchanges, least_images
 from rankwise.symmetry.cayley.families.registry import Graph
 from rankwise.symmetry.cayley.graph import PermutationGraph
 from rankwise.symmetry.cayley.keys import StateKeys, contained
 from rankwise.symmetry.cayley.permutations import identity
-from rankwise.symmetry.cayley.result import Growth, Layer, Limits
+from rankwise.symmetry.cayley.result import Growth, Limits
 
 _LARGEST = 255
 _BATCH = 2**22  # bytes of neighbors looked at in one go, if those of one state are not more
@@ -65,25 +66,16 @@ class SymmetricEngine:
         """
         assert isinstance(graph, PermutationGraph)
         began = time.perf_counter()
-        search, layers, complete = _Search(graph, limits.memory), [1], False
-        limits.report(Layer(0, 1, 1, 0.0))
-        while limits.max_layers is None or len(layers) <= limits.max_layers:
-            size = search.step()
-            if size == 0:
-                complete = True
-                break
-            layers.append(size)
-            limits.report(Layer(len(layers) - 1, size, sum(layers), time.perf_counter() - began))
+        search = _Search(graph, limits.memory)
+        walk = walked(search.step, limits, began)
         found = search.symmetries
         inversion = ", half of them with inversion" if found.turned.any() else ""
         return Growth(
             title=graph.title,
-            layers=tuple(layers),
-            complete=complete,
+            **walk._asdict(),
             method=f"{self.name}: {search.orbits} orbits of {found.order} symmetries{inversion}",
-            seconds=time.perf_counter() - began,
             memory=self.memory(graph),
-            last_layer=search.states() if layers[-1] <= limits.keep else None,
+            last_layer=search.states() if walk.layers[-1] <= limits.keep else None,
         )
 
 
