@@ -10,21 +10,17 @@ error is that of float64, the worst of 20 random rotations, half of them with an
 """
 
 import argparse
-import datetime
-import importlib.metadata
 import math
 import os
-import platform
 import statistics
 import time
 import warnings
 from collections.abc import Callable
 
 import torch
-from report import replace_section, table
+from report import environment, replace_section, table
 from torch import Tensor, nn
 
-from rankwise.bench.machine import processor
 from rankwise.symmetry.gaunt import GauntFullProduct, Irreps, rotation_matrix
 from rankwise.symmetry.gaunt.coefficients import gaunt_factor
 
@@ -112,14 +108,6 @@ def exponent(degrees: list[int], times: list[float]) -> float:
     return statistics.linear_regression(logs, [math.log(value) for value in times]).slope
 
 
-def environment() -> str:
-    """Machine, date and versions, as one line."""
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("rankwise", "torch", "e3nn"))
-    today = datetime.datetime.now(tz=datetime.UTC).date()
-    where = f"{processor()}, {torch.get_num_threads()} of {os.cpu_count()} cores, Python {platform.python_version()}"
-    return f"{today}, {where}, {versions}."
-
-
 def main() -> None:
     """Measure, print, and write into the page if asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -152,7 +140,7 @@ def main() -> None:
             f"\n\nGrowth with L: ours L^{slopes[0][0]:.1f} forward and L^{slopes[1][0]:.1f} with backward, e3nn on the "
             f"same numbers L^{slopes[0][1]:.1f} and L^{slopes[1][1]:.1f}."
         )
-    text += f"\n\n{environment()}"
+    text += "\n\n" + environment(asked.threads, ("e3nn",))
     print(text)
     if asked.write:
         replace_section(asked.write, "speed", text)

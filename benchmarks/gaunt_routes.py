@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import torch
-from gaunt import environment
+from report import environment
 
 from rankwise.symmetry.gaunt.pattern import Pattern
 from rankwise.symmetry.gaunt.planner import ROUTES
@@ -60,7 +60,10 @@ def main() -> None:
     if asked.write:
         path = Path(asked.write)
         others = [entry for entry in json.loads(path.read_text())["entries"] if entry["device"] != asked.device]
-        path.write_text(json.dumps({"measured": environment(), "entries": others + entries}, indent=1) + "\n")
+        path.write_text(
+            json.dumps({"measured": environment(torch.get_num_threads(), ()), "entries": others + entries}, indent=1)
+            + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rankwise.errors import MethodError
 from rankwise.linalg.rank_threshold import normalized_profile, ranks_at, threshold_for
-from rankwise.linalg.singular_values import gram, singular_values
+from rankwise.linalg.singular_values import gram, singular_values, singular_values_of_product
 from rankwise.linalg.spectral_sums import spectral_sums
 from rankwise.linalg.spectrum import effective_rank, energy, participation_ratio, rank_at_energy, stable_rank
 
@@ -102,3 +102,23 @@ def test_ranks_ignore_scale_and_one_large_value_hides_the_others():
     assert normalized_profile(torch.ones(3)).tolist() == [1, 1, 1]
     with pytest.raises(MethodError, match="at least 0 and below 1"):
         threshold_for([s], 1.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(9, 3, 7), (5, 7, 6), (4, 4, 4), (1, 2, 8), (6, 1, 3)])
+def test_values_of_a_product_are_those_of_the_product(shape, dtype):
+    generator = torch.Generator().manual_seed(0)
+    out, k, columns = shape
+    left = torch.randn(out, k, generator=generator).to(dtype)
+    right = torch.randn(k, columns, generator=generator).to(dtype)
+    found = singular_values_of_product(left, right)
+    expected = torch.linalg.svdvals(left.double() @ right.double())
+    assert found.shape == (min(shape),) and found.dtype == torch.float64
+    accuracy = 1e-14 if dtype == torch.float64 else 1e-7
+    torch.testing.assert_close(found, expected[: len(found)], rtol=0, atol=accuracy * float(expected[0]))
+
+
+def test_values_of_a_product_in_float64_keep_the_small_ones():
+    factor = torch.tensor([[1.0, 0.0], [0.0, 1e-12], [0.0, 0.0]], dtype=torch.float64)
+    found = singular_values_of_product(factor, factor.mT)
+    torch.testing.assert_close(found, torch.tensor([1.0, 1e-24], dtype=torch.float64), rtol=1e-12, atol=0)

@@ -170,10 +170,7 @@ def descended(
     Raises:
         DataError: if the matrix is not finite or, with this ridge, not positive definite.
     """
-    if not bool(torch.isfinite(matrix).all()):
-        raise DataError(
-            "The polynomial features overflow. Bring the columns of X to unit variance, or lower the degree."
-        )
+    _check_finite(matrix)
     if steps is None:
         matrix.diagonal().add_(ridge)
         factor, failed = torch.linalg.cholesky_ex(matrix)

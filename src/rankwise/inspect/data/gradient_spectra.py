@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Singular values, norms and cosines of gradients that are given as factors, in float64.
 
-    G = D^T Z,  n rows < min(out, in):   D^T = Q1 R1,  Z^T = Q2 R2,  singular values of G = those of R1 R2^T  [n, n]
+    G = D^T Z,  n rows < min(out, in):   D^T = Q R,  singular values of G = those of R Z  [n, in]
     <Ga, Gb> = sum((Da Db^T) * (Za Zb^T))
 
-Two triangular factors cost O(n^2 (out + in)) and the decomposition O(n^3), against O(out in min(out, in)) for G itself;
+The triangular factor costs O(n^2 (out + in)) and the decomposition O(n^3), against O(out in min(out, in)) for G itself;
 with as many rows as columns the gradient is formed instead, since then it is no larger. Effective rank is that of
 singular values, not of their squares: Li et al., arXiv:2504.10766, after Roy and Vetterli 2007. Not computed are single
 entries of the gradient (largest, smallest), which would need it in full.
@@ -19,7 +19,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rankwise.inspect.data.gradient_factors import Factors
+from rankwise.linalg.singular_values import singular_values_of_product
 from rankwise.linalg.spectrum import effective_rank
+from rankwise.recipes.errors import DataError
 
 _NO_GRADIENT = 1e-12  # nuclear norms below it are rounding: the softmax over a single token, for one
 
@@ -43,10 +45,7 @@ class GradientNumbers:
 
 def gradient_spectrum(factors: Factors) -> Float[Tensor, " k"]:
     """The singular values of a gradient in descending order, k = min(rows, out, in); the rest are 0."""
-    left, right = factors.gradients.double(), factors.inputs.double()
-    if len(left) >= min(factors.shape):
-        return torch.linalg.svdvals(left.mT @ right)
-    return torch.linalg.svdvals(_triangle(left) @ _triangle(right).mT)
+    return singular_values_of_product(factors.gradients.mT, factors.inputs)
 
 
 def gradient_numbers(factors: Factors) -> GradientNumbers:
@@ -61,11 +60,11 @@ def gradient_cosines(gradients: Sequence[Factors]) -> Float[Tensor, "g g"]:
     """The cosine between each two gradients, read as long vectors; not a number where one is zero.
 
     Raises:
-        ValueError: if their shapes differ (those of q and k under grouped-query attention do).
+        DataError: if their shapes differ (those of q and k under grouped-query attention do).
     """
     shapes = {one.shape for one in gradients}
     if len(shapes) > 1:
-        raise ValueError(f"the cosine takes gradients of one shape, got {sorted(shapes)}.")
+        raise DataError(f"the cosine takes gradients of one shape, got {sorted(shapes)}.")
     result = torch.eye(len(gradients), dtype=torch.float64)
     norms = [math.sqrt(max(_inner(one, one), 0.0)) for one in gradients]
     for i, first in enumerate(gradients):
@@ -74,10 +73,6 @@ def gradient_cosines(gradients: Sequence[Factors]) -> Float[Tensor, "g g"]:
             result[i, j] = result[j, i] = _inner(first, gradients[j]) / product if product else math.nan
         result[i, i] = 1.0 if norms[i] else math.nan
     return result
-
-
-def _triangle(rows: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
-    return torch.linalg.qr(rows.mT, mode="r")[1]
 
 
 def _inner(first: Factors, second: Factors) -> float:

@@ -17,9 +17,8 @@ from rankwise.inspect.tuned.changes import Change
 from rankwise.inspect.tuned.intruder_search import Cache, Task, find_intruders
 from rankwise.inspect.tuned.intruders import Criterion
 from rankwise.inspect.tuned.report import TunedMatrix, TunedReport
-from rankwise.linalg.singular_values import singular_values
+from rankwise.linalg.singular_values import singular_values, singular_values_of_product
 from rankwise.linalg.spectrum import effective_rank
-from rankwise.linalg.svd import svd_of_product
 from rankwise.recipes.errors import DataError
 
 
@@ -64,4 +63,4 @@ def _measured(one: Change, task: Task) -> TunedMatrix:
 
 
 def _spectrum(change: Product | Tensor) -> Float[Tensor, " r"]:
-    return svd_of_product(*folded(change))[1] if isinstance(change, Product) else singular_values(change)
+    return singular_values_of_product(*folded(change)) if isinstance(change, Product) else singular_values(change)

@@ -14,12 +14,11 @@ against: a change of other leading vectors, and the same loss of norm without an
 """
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from rankwise.core.lowrank import Product, folded
 from rankwise.errors import MethodError
 from rankwise.inspect.tuned.intruders import Intruders
+from rankwise.linalg.singular_values import singular_values_of_product
 from rankwise.linalg.svd import svd_of_product, wide
 
 
@@ -83,7 +82,9 @@ def neighbors(found: Intruders) -> tuple[int, ...]:
 
 def shrunk(change: Product, repaired: Product) -> Product:
     """The control: the whole change shrunk to the Frobenius norm of the repaired one."""
-    before, after = (float(torch.linalg.vector_norm(_spectrum(one))) for one in (change, repaired))
+    before, after = (
+        float(torch.linalg.vector_norm(singular_values_of_product(*folded(one)))) for one in (change, repaired)
+    )
     return Product(change.left, change.right, change.scale * (after / before if before else 1.0))
 
 
@@ -107,7 +108,3 @@ def at_rank(change: Product, rank: int) -> tuple[Product, float]:
     total = float(torch.linalg.vector_norm(s))
     lost = float(torch.linalg.vector_norm(s[rank:])) / total if total else 0.0
     return Product(u[:, :rank] * root, root[:, None] * v[:rank]), lost
-
-
-def _spectrum(change: Product) -> Float[Tensor, " r"]:
-    return svd_of_product(*folded(change))[1]
