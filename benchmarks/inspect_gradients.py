@@ -10,8 +10,8 @@ repeated, one character repeated. The numbers are means over examples and layers
 prompt, clean against corrupted. The last table varies the length of clean responses alone.
 
 Speed. SmolLM2-135M, all 30 layers, q, k, v and o: singular values of each gradient from its factors, against those of
-the dense gradient in the same precision, and against the decomposition with vectors in float32 of the published script.
-Every number of the two exact routes is compared.
+the dense gradient in float64, and against the decomposition with vectors in float32 of the published script. Norms and
+effective ranks of the first two are compared: they may differ by the rounding of the gradients, which are in float32.
 """
 
 import argparse
@@ -34,6 +34,7 @@ from rankwise.inspect.data.gradient_spectra import gradient_spectrum
 from rankwise.inspect.data.means import NUCLEAR, RANK, READINGS, set_mean
 from rankwise.inspect.data.projections import ROLES, find_projections
 from rankwise.inspect.data.quality import MeasuredData, example_gradients, measure_data, response_loss
+from rankwise.inspect.side_by_side import side_by_side
 from rankwise.linalg.spectrum import effective_rank
 from rankwise.recipes.encode import IGNORED, Encoded
 
@@ -178,7 +179,7 @@ def speed_row(model: PreTrainedModel, items: Sequence[Encoded]) -> list[str]:
         narrow = [one.float() for one in dense]
         spent["pass"] += seconds(lambda item=item: example_gradients(model, item, places))
         spent["dense pass"] += seconds(lambda item=item: torch.autograd.grad(response_loss(model, item), weights))
-        spent["factors"] += seconds(lambda gradients=gradients: [gradient_spectrum(one) for one in gradients])
+        spent["factors"] += seconds(lambda gradients=gradients: list(side_by_side(gradient_spectrum, gradients)))
         spent["dense"] += seconds(lambda dense=dense: [torch.linalg.svdvals(one) for one in dense])
         spent["published"] += seconds(
             lambda narrow=narrow: [torch.linalg.svd(one, full_matrices=False) for one in narrow]
@@ -187,7 +188,7 @@ def speed_row(model: PreTrainedModel, items: Sequence[Encoded]) -> list[str]:
             ours, theirs = gradient_spectrum(factors), torch.linalg.svdvals(matrix)
             for read in (torch.sum, torch.linalg.vector_norm, effective_rank):
                 apart = max(apart, float((read(ours) - read(theirs)).abs() / read(theirs)))
-    assert apart < 1e-9, apart
+    assert apart < 1e-6, apart
     spent = {name: value / len(items) for name, value in spent.items()}
     ratio, all_in = spent["dense"] / spent["factors"], spent["dense"] + spent["dense pass"]
     cells = [f"{spent[name]:.2f}" for name in ("factors", "dense", "published")]

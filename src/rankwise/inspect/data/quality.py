@@ -16,6 +16,7 @@ norm * sqrt(response tokens).
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -29,6 +30,7 @@ from rankwise.inspect.data.gradient_factors import Factors, gradient_factors
 from rankwise.inspect.data.gradient_spectra import gradient_cosines, gradient_numbers
 from rankwise.inspect.data.journal import DataJournal
 from rankwise.inspect.data.projections import ROLES, Projection, find_projections
+from rankwise.inspect.side_by_side import side_by_side
 from rankwise.inspect.tracking import tracked
 from rankwise.recipes.encode import IGNORED, Encoded
 from rankwise.recipes.errors import DataError
@@ -178,7 +180,8 @@ def _measured(
             "example, or at the model if all examples do this."
         )
     layers = list(gradients)
-    numbers = {role: [gradient_numbers(gradients[layer][role]) for layer in layers] for role in ROLES}
+    each = iter(list(side_by_side(gradient_numbers, [gradients[layer][role] for role in ROLES for layer in layers])))
+    numbers = {role: list(islice(each, len(layers))) for role in ROLES}
     return ExampleSpectra(
         id=key,
         tokens=len(item.input_ids),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Intruder dimensions of a whole model: every changed matrix, one in memory at a time.
+"""Intruder dimensions of a whole model: every changed matrix, a few in memory at a time.
 
 report = compare(of_adaptation(adaptation))
 report.total, report.table()
@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rankwise.core.lowrank import Product, folded
+from rankwise.inspect.side_by_side import side_by_side
 from rankwise.inspect.tracking import tracked
 from rankwise.inspect.tuned.changes import Change
 from rankwise.inspect.tuned.intruder_search import Cache, Task, find_intruders
@@ -50,8 +51,8 @@ def compare(
     if not changes:
         raise DataError("there is no changed matrix to look at.")
     asked = criterion or Criterion()
-    found = tracked(changes, "comparing singular vectors", len(changes), progress)
-    return TunedReport(tuple(_measured(one, Task(one.name, asked, exact, cache)) for one in found), asked)
+    found = side_by_side(lambda one: _measured(one, Task(one.name, asked, exact, cache)), changes)
+    return TunedReport(tuple(tracked(found, "comparing singular vectors", len(changes), progress)), asked)
 
 
 @torch.no_grad()

@@ -10,16 +10,15 @@ precision can tell, the matrix is measured again in float64 against all base vec
 from collections.abc import MutableMapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy import ndarray
-from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from rankwise.core.lowrank import Product, folded
+from rankwise.inspect.side_by_side import blas
 from rankwise.inspect.tuned.intruders import (
     Criterion,
     Intruders,
@@ -74,15 +73,9 @@ def find_intruders(base: Float[Tensor, "out in"], change: Product | Tensor, task
         DataError: if the shapes do not fit, or an entry is not finite.
     """
     _require(base, change, task.name)
-    threads = _blas().limit(limits=1, user_api="blas") if min(base.shape) <= _ONE_THREAD else nullcontext()
+    threads = blas().limit(limits=1, user_api="blas") if min(base.shape) <= _ONE_THREAD else nullcontext()
     with threads:
         return _found(base, change, task)
-
-
-@lru_cache(maxsize=1)
-def _blas() -> ThreadpoolController:
-    """The libraries that numpy and scipy compute with."""
-    return ThreadpoolController()
 
 
 def _found(base: Tensor, change: Product | Tensor, task: Task) -> Intruders:
