@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-from scipy.linalg import eigh
 
-from rankwise.inspect.tuned.tridiagonal import gram_matrix
+from rankwise.inspect.tuned.lapack import gram_matrix, reduced
+from rankwise.inspect.tuned.tridiagonal import largest
 
 
 class Factors(NamedTuple):
@@ -64,9 +64,9 @@ def leading_triplets(
     tall, size = base.shape[0] > base.shape[1], len(gram)
     tuned = None if isinstance(change, Factors) else base + change
     whole = _updated(gram, base, change, tall) if isinstance(change, Factors) else gram_matrix(base + change, tall)
-    first = max(size - k - 1, 0)
-    values, vectors = eigh(whole, lower=True, subset_by_index=(first, size - 1), overwrite_a=True, check_finite=False)
-    s, known = np.sqrt(np.maximum(values[::-1], 0)), np.ascontiguousarray(vectors[:, ::-1][:, :k])
+    turned = reduced(whole)
+    s, vectors = largest(turned.diagonal, turned.off, min(k + 1, size))
+    known = np.ascontiguousarray(turned.times(vectors[:, :k]))
     if s[k - 1] <= np.sqrt(size * np.finfo(s.dtype).eps) * s[0]:
         return None
     if tall:

@@ -13,12 +13,13 @@ A Gram matrix squares the condition: the caller says in which dtype it is to be 
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-from scipy.linalg import eigh_tridiagonal, get_blas_funcs, get_lapack_funcs, solve_banded
+from scipy.linalg import eigh_tridiagonal, get_lapack_funcs, solve_banded
+
+from rankwise.inspect.tuned.lapack import Reduced, gram_matrix, reduced
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Tridiagonal:
         tall: whether out > in.
         diagonal: [n], of the tridiagonal matrix.
         off: [n - 1], beside the diagonal.
-        reflectors: the Householder vectors of Q as LAPACK packs them, and their factors.
+        turned: Q, as the Gram matrix's reduction holds it.
         lower: L beside its diagonal of ones and D, for a tall matrix.
     """
 
@@ -38,7 +39,7 @@ class Tridiagonal:
     tall: bool
     diagonal: Float[ndarray, " n"]
     off: Float[ndarray, " m"]
-    reflectors: tuple[ndarray, ndarray]
+    turned: Reduced
     lower: tuple[ndarray, ndarray] | None
 
     def coordinates(self, small: Float[ndarray, "n k"]) -> Float[ndarray, "n k"]:
@@ -47,11 +48,7 @@ class Tridiagonal:
         Args:
             small: x itself, or W^T x for a tall matrix, one a column.
         """
-        packed, tau = self.reflectors
-        turned = np.asfortranarray(small).copy(order="F")
-        if len(tau):
-            (ormqr,) = get_lapack_funcs(("ormqr",), (packed,))
-            turned[1:] = ormqr("L", "T", packed[1:, :-1], tau, turned[1:], lwork=64 * turned.shape[1])[0]
+        turned = self.turned.times(small, transposed=True)
         if self.lower is None:
             return turned
         below, pivots = self.lower
@@ -61,15 +58,20 @@ class Tridiagonal:
 
     def leading(self, count: int) -> tuple[Float[ndarray, " count"], Float[ndarray, "n count"]]:
         """The largest `count` singular values and their vectors in these coordinates."""
-        size = len(self.diagonal)
-        if count >= size:
-            values, vectors = eigh_tridiagonal(self.diagonal, self.off, check_finite=False)
-        else:
-            chosen = (size - count, size - 1)
-            values, vectors = eigh_tridiagonal(
-                self.diagonal, self.off, select="i", select_range=chosen, check_finite=False
-            )
-        return np.sqrt(np.maximum(values[::-1], 0)), vectors[:, ::-1]
+        return largest(self.diagonal, self.off, count)
+
+
+def largest(
+    diagonal: Float[ndarray, " n"], off: Float[ndarray, " m"], count: int
+) -> tuple[Float[ndarray, " count"], Float[ndarray, "n count"]]:
+    """The roots of the largest `count` eigenvalues of a tridiagonal matrix, descending, and their vectors."""
+    size = len(diagonal)
+    if count >= size:
+        values, vectors = eigh_tridiagonal(diagonal, off, check_finite=False)
+    else:
+        chosen = (size - count, size - 1)
+        values, vectors = eigh_tridiagonal(diagonal, off, select="i", select_range=chosen, check_finite=False)
+    return np.sqrt(np.maximum(values[::-1], 0)), vectors[:, ::-1]
 
 
 def tridiagonal(matrix: Float[ndarray, "out in"]) -> Tridiagonal | None:
@@ -80,22 +82,15 @@ def tridiagonal(matrix: Float[ndarray, "out in"]) -> Tridiagonal | None:
     """
     tall = matrix.shape[0] > matrix.shape[1]
     gram = gram_matrix(matrix, tall)
-    size = len(gram)
-    sytrd, sytrd_lwork, pttrf = get_lapack_funcs(("sytrd", "sytrd_lwork", "pttrf"), (gram,))
-    packed, diagonal, off, tau, _ = sytrd(gram, lower=1, lwork=int(sytrd_lwork(size, lower=1)[0]))
+    turned = reduced(gram)
+    diagonal, off = turned.diagonal, turned.off
     if not tall:
-        return Tridiagonal(gram, tall, diagonal, off, (packed, tau), None)
+        return Tridiagonal(gram, tall, diagonal, off, turned, None)
+    (pttrf,) = get_lapack_funcs(("pttrf",), (gram,))
     pivots, below, info = pttrf(diagonal, off)
-    if info != 0 or pivots.min() <= size * np.finfo(gram.dtype).eps * pivots.max():
+    if info != 0 or pivots.min() <= len(gram) * np.finfo(gram.dtype).eps * pivots.max():
         return None
     swapped = pivots.copy()
     swapped[:-1] *= 1 + below * below
     beside = np.sqrt(pivots[:-1] * pivots[1:]) * below
-    return Tridiagonal(gram, tall, swapped, beside, (packed, tau), (below, pivots))
-
-
-def gram_matrix(matrix: Float[ndarray, "out in"], tall: bool) -> Float[ndarray, "n n"]:
-    """W W^T, or W^T W for a tall matrix; the lower triangle alone, which is half the work."""
-    (syrk,) = get_blas_funcs(("syrk",), (matrix,))
-    seen: Any = np.ascontiguousarray(matrix).T  # [in, out] in LAPACK's order, without a copy
-    return syrk(1.0, seen, trans=0 if tall else 1, lower=1)
+    return Tridiagonal(gram, tall, swapped, beside, turned, (below, pivots))
