@@ -13,7 +13,7 @@ from rankwise.symmetry.cayley.engines import bitmap
 from rankwise.symmetry.cayley.engines.bitmap import BitmapEngine
 from rankwise.symmetry.cayley.engines.blocks import arrangements, block_tables
 from rankwise.symmetry.cayley.engines.chunks import Chunks
-from rankwise.symmetry.cayley.engines.sweep import move_blocks
+from rankwise.symmetry.cayley.engines.sweep import SPARE, members, move_blocks
 from rankwise.symmetry.cayley.matrices import MatrixGraph
 from rankwise.symmetry.cayley.permutations import from_cycles
 from symmetry_search import growth_by_sets
@@ -33,10 +33,11 @@ def test_any_generators_grow_as_in_a_search_with_sets(data, n):
     assert layers(one) == growth_by_sets(one)
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize(("threads", "listed"), [(1, 2**20), (2, 2**20), (3, 2**20), (2, 1000), (1, 0), (3, 0)])
 @pytest.mark.parametrize(("name", "n"), [("lrx", 9), ("top_spin", 9), ("pancake", 9), ("lx", 9), ("lx", 10)])
-def test_suffix_letters_move_between_chunks(name, n, threads, monkeypatch):
+def test_suffix_letters_move_between_chunks(name, n, threads, listed, monkeypatch):
     monkeypatch.setattr(bitmap, "_FEW", 0)  # small layers, too, are shared by threads
+    monkeypatch.setattr(bitmap, "_LISTED", listed)  # larger layers are listed for each generator anew
     found, one = layers(graph(name, n), threads), graph(name, n)
     begun = growth_by_sets(one, max_layers=5)
     assert found[: len(begun)] == begun
@@ -92,8 +93,9 @@ def test_a_search_can_end_early_and_says_so():
 def test_blocks_of_bits_move_as_single_bits_do(places, halved):
     table = block_tables(from_cycles(9, [places]), 8, halved)
     assert table.block > 0
-    for parity in range(2):
-        one_by_one = table.enter[0, table.leave[parity]]
+    assert len(table.leave) == 1 + halved
+    for leave in table.leave:
+        one_by_one = table.enter[0, leave]
         starts = table.block_to.astype(int) * table.block
         together = starts[:, None] + np.arange(table.block)
         assert one_by_one.tolist() == together.ravel().tolist()
@@ -108,6 +110,16 @@ def test_bits_of_blocks_cross_words():
     source, sink = np.packbits(bits, bitorder="little").view(np.uint64), np.zeros(15, dtype=np.uint64)
     move_blocks(source, sink, 24, order.astype(np.uint16))
     assert np.unpackbits(sink.view(np.uint8), bitorder="little").tolist() == expected.ravel().tolist()
+
+
+@given(st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 2), min_size=1, max_size=5))
+def test_members_are_the_set_bits_in_order(words):
+    bits = np.array(words, dtype=np.uint64)
+    expected = np.flatnonzero(np.unpackbits(bits.view(np.uint8), bitorder="little"))
+    found = np.full(len(expected) + SPARE + 1, 7, dtype=np.uint16)
+    assert members(bits, found[:-1]) == len(expected)
+    assert found[: len(expected)].tolist() == expected.tolist()
+    assert found[-1] == 7
 
 
 def test_tables_are_bijections():

@@ -38,8 +38,8 @@ class BlockTables:
         generator: the permutation itself, uint8 [n].
         leaving: prefix places whose letters leave, ascending, uint8 [t].
         entering: prefix places that get letters from the suffix, ascending, uint8 [t].
-        leave: 2^16 b + q of each index, uint32 [2 parities, indices].
-        enter: new index of (e, q), uint16 [P! / (P-t)!, (P-t)!].
+        leave: 2^16 b + q of each index, uint32 [1, indices], or [2, indices] for even and odd prefixes if halved.
+        enter: new index of (e, q), uint16 [P! / (P-t)!, (P-t)!]; for t = 0 q is the new index already.
         block: bits that stay together and in order wherever they go; 0 if they are too few to be moved that way.
         block_to: number of the block that each block becomes, uint16 [blocks].
     """
@@ -89,9 +89,13 @@ def block_tables(generator: Permutation, prefix: int, halved: bool) -> BlockTabl
     new_patterns = _pattern_index(rows, [turned[place] for place in staying])
     moved = len(leaving)
     enter = np.empty((perm(prefix, moved), factorial(prefix - moved)), dtype=np.uint16)
-    enter[_tuple_index(rows, entering), new_patterns] = np.arange(len(rows)) >> int(halved)
-    ranks = _ranks(prefix, halved)
-    leave = (tuples[ranks] * np.uint32(2**16) + patterns[ranks]).astype(np.uint32)
+    places = _tuple_index(rows, entering) * np.uint16(enter.shape[1]) + new_patterns  # below P!, which 16 bits hold
+    enter.reshape(-1)[places] = np.arange(len(rows), dtype=np.uint16) >> np.uint16(halved)
+    leave = (tuples.astype(np.uint32) << np.uint32(16) | patterns)[None]
+    if halved:
+        leave = leave[0, _ranks(prefix)]
+    if not moved:  # the order alone changes: it is looked up at once
+        leave, enter = enter[0, leave].astype(np.uint32), np.arange(enter.size, dtype=np.uint16)[None]
     block = 0 if moved else factorial(_still(generator, prefix)) >> int(halved)
     block = block if block >= _LEAST_BLOCK else 0
     return BlockTables(
@@ -101,7 +105,7 @@ def block_tables(generator: Permutation, prefix: int, halved: bool) -> BlockTabl
         leave=leave,
         enter=enter,
         block=block,
-        block_to=(enter[0, leave[0, ::block]] // np.uint16(block) if block else np.empty(0)).astype(np.uint16),
+        block_to=(leave[0, ::block] // np.uint32(block) if block else np.empty(0)).astype(np.uint16),
     )
 
 
@@ -111,10 +115,8 @@ def _still(generator: Permutation, prefix: int) -> int:
     return prefix - 1 - max(moving, default=-1)
 
 
-def _ranks(prefix: int, halved: bool) -> NDArray[np.int64]:
-    """The lexicographic rank behind each index, for prefixes that must be even and for those that must be odd."""
-    if not halved:
-        return np.tile(np.arange(factorial(prefix)), (2, 1))
+def _ranks(prefix: int) -> NDArray[np.int64]:
+    """The lexicographic rank behind each index of a halved chunk, for even prefixes and for odd ones."""
     first_is_odd = odd(prefix)[::2].astype(np.int64)
     pairs = 2 * np.arange(factorial(prefix) // 2)
     return np.stack([pairs + first_is_odd, pairs + 1 - first_is_odd])
@@ -133,6 +135,8 @@ def _tuple_index(rows: NDArray[np.uint8], places: Sequence[int]) -> NDArray[np.u
 
 def _pattern_index(rows: NDArray[np.uint8], places: Sequence[int]) -> NDArray[np.uint16]:
     """Lexicographic rank of the order of the values at `places`, [rows]."""
+    if list(places) == list(range(rows.shape[1])):
+        return np.arange(len(rows), dtype=np.uint16)
     index = np.zeros(len(rows), dtype=np.uint16)
     for position, place in enumerate(places):
         digit = np.zeros(len(rows), dtype=np.uint8)

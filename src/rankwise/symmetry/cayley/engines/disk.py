@@ -17,7 +17,7 @@ from rankwise.errors import CapacityError
 from rankwise.symmetry.cayley.engines.bitmap import BitmapEngine
 from rankwise.symmetry.cayley.engines.chunks import Chunks
 from rankwise.symmetry.cayley.engines.folder import Folder
-from rankwise.symmetry.cayley.engines.sweep import push, settle
+from rankwise.symmetry.cayley.engines.sweep import UNLISTED, push, settle
 from rankwise.symmetry.cayley.families.registry import Graph
 from rankwise.symmetry.cayley.graph import PermutationGraph
 from rankwise.symmetry.cayley.result import Growth, Layer, Limits
@@ -108,7 +108,10 @@ class _Search:
             for table in self.chunks.tables:
                 suffix_of = (self.chunks.suffixes, self.chunks.odd_suffix)
                 source, sink = (last, folder.last.flags, rows.start), (bits, touched, first)
-                work = [pool.submit(push, table.fields, suffix_of, sources, only, source, sink) for only in shares]
+                work = [
+                    pool.submit(push, table.fields, suffix_of, (sources, only), source, sink, UNLISTED)
+                    for only in shares
+                ]
                 for task in work:
                     task.result()
         found = 0

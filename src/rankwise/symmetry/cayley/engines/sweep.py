@@ -6,6 +6,11 @@ from numba import njit
 
 from rankwise.symmetry.cayley.engines.bits import lowest_bit, set_bits
 
+SPARE = 3  # numbers written for nothing at the end of a list
+UNLISTED = (
+    np.empty(0, dtype=np.uint16),
+    np.empty((0, 2), dtype=np.int64),
+)  # for `push`: list the bits of each chunk anew
 _UNKNOWN, _OTHER = -1, -2
 
 
@@ -67,58 +72,138 @@ def target_of(generator, leaving, entering, suffix, code):
 
 
 @njit(cache=True, nogil=True)
-def push(tables, suffix_of, chunks, only, source, sink):
+def members(words, found):
+    """The numbers of the set bits of a chunk, in ascending order.
+
+    Args:
+        words: its bits, uint64 [words].
+        found: where to write, uint16, with room for `SPARE` numbers more than there are.
+
+    Returns:
+        How many there are.
+    """
+    end = np.uint64(0)
+    for word in range(len(words)):
+        bits = words[word]
+        if not bits:
+            continue
+        first, place = np.uint64(word) << np.uint64(6), end
+        end += set_bits(bits)
+        # Four at once, whether there are as many or not: a branch for each bit would often be guessed wrong.
+        while bits:
+            for ahead in range(4):
+                found[place + np.uint64(ahead)] = first + lowest_bit(bits)
+                bits &= bits - np.uint64(1)
+            place += np.uint64(4)
+    return np.int64(end)
+
+
+@njit(cache=True, nogil=True)
+def list_members(first, end, begin, source, listed):
+    """The numbers of the set bits of the flagged chunks first..end-1, one chunk after the other.
+
+    Args:
+        first: first chunk.
+        end: one after the last chunk.
+        begin: where in the list to begin.
+        source: bits, uint64 [chunks, words], and which chunks have any, [chunks].
+        listed: written: the list, uint16, with room for `SPARE` numbers more than there are; and where the numbers of
+            each chunk begin and end in it, int64 [chunks, 2].
+    """
+    (bitmap, flags), (found, spans) = source, listed
+    for chunk in range(first, end):
+        spans[chunk, 0] = begin
+        if flags[chunk]:
+            begin += members(bitmap[chunk], found[begin:])
+        spans[chunk, 1] = begin
+
+
+@njit(cache=True, nogil=True)
+def push(tables, suffix_of, share, source, sink, listed):
     """Apply one generator to the set bits of some chunks of the last layer.
 
     Args:
         tables: `BlockTables.fields` of the generator.
         suffix_of: letters of each chunk's suffix, [chunks, n - P], and the parity its prefix must have, [chunks].
-        chunks: the source chunks, in order.
-        only: (first, end): only the targets first..end-1 are written.
+        share: the source chunks, in order, and (first, end): only the targets first..end-1 are written.
         source: bits of the last layer, uint64 [rows, words], which chunks have any, and the chunk of the first row.
         sink: bits of everything reached from it and which chunks have any, both written here, and the chunk of the
             first row.
+        listed: what `list_members` wrote of the last layer, or two empty arrays to list each chunk anew.
     """
-    generator, leaving, entering, leave, enter, block, block_to = tables
+    generator, leaving, entering, leave, _, block, block_to = tables
     suffixes, odd_suffix = suffix_of
     last, in_last, source_base = source
     reached, touched, sink_base = sink
-    first, end = only
-    words, patterns = last.shape[1], np.uint64(enter.shape[1])
-    targets = np.empty(enter.shape[0], dtype=np.int64)  # first word of the target chunk, then the row of `enter`
-    news, bitmap = enter.reshape(-1), reached.reshape(-1)
+    chunks, (first, end) = share
+    every, spans = listed
+    room = np.empty(0 if len(spans) else 64 * last.shape[1] + SPARE, dtype=np.uint16)
+    many = 2 * len(block_to) * (1 + block // 64)  # bits that take as long as all blocks
     for chunk in chunks:
         if not in_last[chunk]:
             continue
-        targets[:] = _UNKNOWN
-        if block:
-            target, entry = target_of(generator, leaving, entering, suffixes[chunk], 0)
-            if first <= target < end:
-                touched[target] = 1
-                move_blocks(last[chunk - source_base], reached[target - sink_base], block, block_to)
+        size = spans[chunk, 1] - spans[chunk, 0] if len(spans) else many + 1
+        within = len(leaving) == 0
+        target, _ = target_of(generator, leaving, entering, suffixes[chunk], 0) if within else (first, 0)
+        if not first <= target < end:
             continue
+        if block and size > many:
+            touched[target] = 1
+            move_blocks(last[chunk - source_base], reached[target - sink_base], block, block_to)
+            continue
+        if len(spans):
+            bits = every[spans[chunk, 0] : spans[chunk, 1]]
+        else:
+            bits = room[: members(last[chunk - source_base], room)]
         splits = leave[odd_suffix[chunk]]
-        for word in range(words):
-            bits = last[chunk - source_base, word]
-            while bits:
-                index = (np.uint64(word) << np.uint64(6)) + lowest_bit(bits)
-                bits &= bits - np.uint64(1)
-                split = np.uint64(splits[index])
-                code = split >> np.uint64(16)
-                goal = targets[code]
-                if goal < 0:
-                    if goal == _OTHER:
-                        continue
-                    target, entry = target_of(generator, leaving, entering, suffixes[chunk], np.int64(code))
-                    if not first <= target < end:
-                        targets[code] = _OTHER
-                        continue
-                    goal = (target - sink_base) * words << 16 | np.int64(np.uint64(entry) * patterns)
-                    targets[code] = goal
-                    touched[target] = 1
-                new = np.uint64(news[np.uint64(goal & 0xFFFF) + (split & np.uint64(0xFFFF))])
-                place = np.uint64(goal >> 16) + (new >> np.uint64(6))
-                bitmap[place] |= np.uint64(1) << (new & np.uint64(63))
+        if within:
+            touched[target] = 1
+            put(bits, splits, reached[target - sink_base])
+        else:
+            scatter(tables, suffixes[chunk], bits, splits, (first, end), sink)
+
+
+@njit(cache=True, nogil=True)
+def scatter(tables, suffix, bits, splits, only, sink):
+    """Apply one generator to some bits of a chunk, the targets being several.
+
+    Args:
+        tables: `BlockTables.fields` of the generator.
+        suffix: letters of the chunk's suffix, [n - P].
+        bits: the numbers of the bits.
+        splits: 2^16 b + q of each index.
+        only: first target that is written, and one after the last.
+        sink: see `push`.
+    """
+    generator, leaving, entering, _, enter, _, _ = tables
+    (first, end), (reached, touched, base) = only, sink
+    news, bitmap, words, patterns = enter.reshape(-1), reached.reshape(-1), reached.shape[1], enter.shape[1]
+    goals = np.full(enter.shape[0], _UNKNOWN)  # first word of the target chunk, then the row of `enter`
+    for bit in bits:
+        split = np.uint64(splits[np.uint64(bit)])
+        code = split >> np.uint64(16)
+        goal = goals[code]
+        if goal < 0:
+            if goal == _OTHER:
+                continue
+            target, entry = target_of(generator, leaving, entering, suffix, np.int64(code))
+            if not first <= target < end:
+                goals[code] = _OTHER
+                continue
+            goal = (target - base) * words << 16 | entry * patterns
+            goals[code] = goal
+            touched[target] = 1
+        new = np.uint64(news[np.uint64(goal & 0xFFFF) + (split & np.uint64(0xFFFF))])
+        place = np.uint64(goal >> 16) + (new >> np.uint64(6))
+        bitmap[place] |= np.uint64(1) << (new & np.uint64(63))
+
+
+@njit(cache=True, nogil=True)
+def put(bits, moved, sink):
+    """Set one bit of a chunk for each given number, at the place that a table has for the number."""
+    for bit in bits:
+        new = np.uint64(moved[np.uint64(bit)])
+        sink[new >> np.uint64(6)] |= np.uint64(1) << (new & np.uint64(63))
 
 
 @njit(cache=True, nogil=True)
