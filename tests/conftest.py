@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole language model, small enough to train in a test."""
+"""What tests in several folders share: a small whole language model, and pages of a real browser."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,30 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tiny-data") / "pairs.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A running Chromium or Chrome."""
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - few tests need it
+
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("no chromium, chromium-browser or google-chrome on the path")
+    with sync_playwright() as tool:
+        running = tool.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def tab(browser):
+    """A page of the browser; a message of an error, or a request beyond the file itself, fails the test."""
+    problems = []
+    page = browser.new_page()
+    page.on("console", lambda message: message.type == "error" and problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("request", lambda asked: asked.url.startswith("file:") or problems.append(f"asked for {asked.url}"))
+    yield page
+    page.close()
+    assert problems == []

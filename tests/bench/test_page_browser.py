@@ -2,37 +2,19 @@
 """The leaderboard in a browser: what its scripts make of the table and the plot, read from the document they leave."""
 
 import re
-import shutil
-import subprocess
-from html import unescape
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Page
 
 from leaderboard_rows import QUESTIONS, ROWS
 from rankwise.bench.page import write_page
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium, chromium-browser or google-chrome on the path")
-OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=3000", "--dump-dom")
-ACTIONS = """<script>
-document.querySelector("th[data-column=parameters] button").click();
-setTimeout(() => document.querySelector("th[data-column=parameters] button").click(), 100);
-setTimeout(() => {
-  const marker = document.querySelector("[tabindex='0'].marker");
-  marker.focus();
-  marker.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowLeft" }));
-  document.body.append("the address is " + location.hash);
-}, 200);
-</script>"""
 
-
-def opened(path: Path, address: str = "") -> str:
+def opened(tab: Page, path: Path, address: str = "") -> str:
     """The document as the browser has it after the scripts have run."""
-    assert BROWSER is not None
-    profile = f"--user-data-dir={path.parent / 'profile'}"
-    command = [BROWSER, *OPTIONS, profile, f"{path.as_uri()}{address}"]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    tab.goto(f"{path.as_uri()}{address}")
+    return tab.content()
 
 
 def methods(document: str) -> list[str]:
@@ -56,8 +38,8 @@ def page(tmp_path: Path) -> Path:
     return tmp_path / "page.html"
 
 
-def test_the_first_view(page: Path) -> None:
-    document = opened(page)
+def test_the_first_view(tab: Page, page: Path) -> None:
+    document = opened(tab, page)
     assert methods(document) == ["full fine-tuning", "DoRA", "Bone", "LoRA", "not adapted", "LoLDU"]
     assert re.findall(r'<th [^>]*data-column="(\w+)" aria-sort="(\w+)"', document) == [("quality", "descending")]
     found = marks(document)
@@ -73,33 +55,37 @@ def test_the_first_view(page: Path) -> None:
     assert "budget_parameters" in document and "small (100 parameters)" in document
 
 
-def test_a_link_keeps_its_view(page: Path) -> None:
-    document = opened(page, "#task=fashion&budget=medium&x=step_time&sort=memory&order=asc")
+def test_a_link_keeps_its_view(tab: Page, page: Path) -> None:
+    document = opened(tab, page, "#task=fashion&budget=medium&x=step_time&sort=memory&order=asc")
     assert methods(document) == ["Hydra", "LoRA", "DoRA", "Bone"]
     assert re.findall(r'data-column="(\w+)" aria-sort="(\w+)"', document) == [("memory", "ascending")]
     assert 'aria-label="accuracy on clothes (%) against step time' in document
     assert {name for name, mark in marks(document).items() if 'class="marker front"' in mark} == {"Hydra"}
 
 
-def test_a_perplexity_is_upside_down(page: Path) -> None:
-    document = opened(page, "#task=language")
+def test_a_perplexity_is_upside_down(tab: Page, page: Path) -> None:
+    document = opened(tab, page, "#task=language")
     assert methods(document) == ["DoRA", "LoRA", "Bone", "not adapted"]
     found = marks(document)
     assert height(found["DoRA"]) < height(found["LoRA"]) < height(found["Bone"])
 
 
-def test_headers_sort_and_arrow_keys_read_out(page: Path) -> None:
-    page.write_text(page.read_text(encoding="utf-8").replace("</body>", f"{ACTIONS}</body>"), encoding="utf-8")
-    document = opened(page, "#task=fashion&budget=small&x=memory")
+def test_headers_sort_and_arrow_keys_read_out(tab: Page, page: Path) -> None:
+    opened(tab, page, "#task=fashion&budget=small&x=memory")
+    for _ in range(2):
+        tab.click("th[data-column=parameters] button")
+    tab.focus("[tabindex='0'].marker")
+    tab.keyboard.press("ArrowLeft")
+    document = tab.content()
     assert methods(document) == ["full fine-tuning", "DoRA", "LoRA", "Bone", "not adapted", "LoLDU"]
-    assert "the address is #task=fashion&budget=small&x=memory&sort=parameters&order=desc" in unescape(document)
-    assert "no peak memory (multiple of LoRA's): Bone." in unescape(document)
+    assert tab.url.endswith("#task=fashion&budget=small&x=memory&sort=parameters&order=desc")
+    assert "no peak memory (multiple of LoRA's): Bone." in document
     assert re.search(r'<p id="reading"[^>]*>DoRA: quality 82.00.*, parameters 120', document)
     assert re.search(r'<tr data-row="3" class="method active"', document)
 
 
-def test_a_page_without_results_says_so(tmp_path: Path) -> None:
+def test_a_page_without_results_says_so(tab: Page, tmp_path: Path) -> None:
     write_page(tmp_path / "page.html", [], QUESTIONS, "two cores")
-    document = opened(tmp_path / "page.html")
+    document = opened(tab, tmp_path / "page.html")
     assert '<p id="empty">There are no results yet.</p>' in document
     assert '<form id="controls" hidden="">' in document

@@ -47,10 +47,11 @@ class BitmapEngine:
         return None
 
     def memory(self, graph: Graph) -> int:
-        """3 n!/8 bytes of bitmaps (half for even generators), tables, and an order of chunks for each generator."""
+        """3 n!/8 bytes of bitmaps (half for even generators), tables, orders of the chunks, and a list of states."""
         assert isinstance(graph, PermutationGraph)
         chunks = Chunks(graph)
-        return 3 * chunks.bitmap_bytes + chunks.side_bytes + 4 * chunks.count * (len(graph.distinct) + 2)
+        orders = 4 * chunks.count * (len(graph.distinct) + 6)
+        return 3 * chunks.bitmap_bytes + chunks.side_bytes + orders + 2 * min(_LISTED, 8 * chunks.bitmap_bytes)
 
     def grow(self, graph: Graph, limits: Limits) -> Growth:
         """Search by layers until one is empty or `limits.max_layers` is reached."""
