@@ -39,7 +39,7 @@ def compare(
         exact: measure every vector against all base vectors. The counts are exact either way, all cosines and the
             counts at other thresholds only so; it takes about twice as long.
         cache: a mapping, empty at first, that keeps what is known of the base for the next checkpoint of the same base
-            (one n x n matrix for each weight, n = min(out, in), and as much again).
+            (one n x n matrix for each weight, n = min(out, in), and as much again). Several threads fill it.
         progress: whether to draw a bar.
 
     Returns:
