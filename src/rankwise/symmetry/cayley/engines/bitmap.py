@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from rankwise.symmetry.cayley.families.registry import Graph
 from rankwise.symmetry.cayley.graph import PermutationGraph
 from rankwise.symmetry.cayley.result import Growth, Limits
 
-_FEW = 100_000  # states of a layer that one thread moves about as fast as others are woken
+_FEW = 500_000  # states of a layer that one thread moves about as fast as others are woken
 _LISTED = 2**20  # states of a layer that are listed once for all generators; two bytes each
 _LARGEST = 16  # letters: a suffix letter's bit and a chunk's number fit in 64 bits far beyond it, memory does not
 
@@ -73,51 +73,45 @@ class _Search:
     """The bitmaps, and one step from a layer to the next."""
 
     def __init__(self, chunks: Chunks, threads: int) -> None:
-        self.chunks, self.threads = chunks, threads
+        self.chunks, self.threads, self.size = chunks, threads, 1
+        self.whole = np.arange(chunks.count, dtype=np.int32), (0, chunks.count)
         self.ranges = list(pairwise(np.linspace(0, chunks.count, threads + 1).astype(int).tolist()))
-        self.parts = [self._parts(table) for table in chunks.tables]
+        self.parts = [self._parts(table) if threads > 1 else [self.whole] for table in chunks.tables]
         shape = (chunks.count, chunks.words)
         self.visited, self.last, self.reached = (np.zeros(shape, dtype=np.uint64) for _ in range(3))
         self.in_last, self.in_reached = (np.zeros(chunks.count, dtype=np.uint8) for _ in range(2))
         home = chunks.home
-        self.sizes = [int(first <= home < end) for first, end in self.ranges]
         self.visited[home, 0] = self.last[home, 0] = self.in_last[home] = 1
 
     def step(self, pool: ThreadPoolExecutor) -> int:
         """Replace the last layer by the next, unless that is empty; the number of states in the next."""
-        before = sum(self.sizes)
-        helpers = pool if before > _FEW else None
-        listed = self._listed(helpers) if before <= _LISTED else UNLISTED
+        helpers = pool if self.size > _FEW and self.threads > 1 else None
+        listed = self._listed() if self.size <= _LISTED else UNLISTED
         for table, parts in zip(self.chunks.tables, self.parts, strict=True):
-            _all(helpers, partial(self._push, table, listed), parts)
-        sizes = _all(helpers, self._settle, self.ranges)
-        if any(sizes):
-            self.sizes = sizes
-            _all(helpers, self._clear, self.ranges)
+            _all(helpers, partial(self._push, table, listed), parts if helpers else [self.whole])
+        ranges = self.ranges if helpers else [self.whole[1]]
+        size = sum(_all(helpers, self._settle, ranges))
+        if size:
+            self.size = size
+            _all(helpers, self._clear, ranges)
             self.last, self.reached = self.reached, self.last
             self.in_last, self.in_reached = self.in_reached, self.in_last
-        return sum(sizes)
+        return size
+
+    def _listed(self) -> Listed:
+        found, spans = np.empty(self.size + SPARE, dtype=np.uint16), np.empty((self.chunks.count, 2), dtype=np.int64)
+        list_members(self.last, self.in_last, found, spans)
+        return found, spans
+
+    def _push(self, table: BlockTables, listed: Listed, sources: NDArray[np.int32], only: tuple[int, int]) -> None:
+        source, sink = (self.last, self.in_last, 0), (self.reached, self.in_reached, 0)
+        push(table.fields, (self.chunks.suffixes, self.chunks.odd_suffix), (sources, only), source, sink, listed)
 
     def _settle(self, first: int, end: int) -> int:
         return int(settle(first, end, self.visited, self.reached, self.in_reached))
 
     def _clear(self, first: int, end: int) -> None:
         clear(first, end, self.last, self.in_last)
-
-    def _listed(self, pool: ThreadPoolExecutor | None) -> Listed:
-        found = np.empty(sum(self.sizes) + SPARE * len(self.sizes), dtype=np.uint16)
-        spans = np.empty((self.chunks.count, 2), dtype=np.int64)
-        begins = accumulate((size + SPARE for size in self.sizes[:-1]), initial=0)
-        parts = [(*part, begin) for part, begin in zip(self.ranges, begins, strict=True)]
-        _all(pool, partial(self._list, (found, spans)), parts)
-        return found, spans
-
-    def _list(self, listed: Listed, first: int, end: int, begin: int) -> None:
-        list_members(first, end, begin, (self.last, self.in_last), listed)
-
-    def _push(self, table: BlockTables, listed: Listed, sources: NDArray[np.int32], only: tuple[int, int]) -> None:
-        source, sink = (self.last, self.in_last, 0), (self.reached, self.in_reached, 0)
-        push(table.fields, (self.chunks.suffixes, self.chunks.odd_suffix), (sources, only), source, sink, listed)
 
     def states(self) -> NDArray[np.int64]:
         """The states of the last layer, [states, n]."""
@@ -126,13 +120,11 @@ class _Search:
 
     def _parts(self, table: BlockTables) -> list[tuple[NDArray[np.int32], tuple[int, int]]]:
         """Source chunks for each thread, such that no two write the same target."""
-        prefix, everything = self.chunks.prefix, np.arange(self.chunks.count, dtype=np.int32)
+        prefix = self.chunks.prefix
         turned = np.argsort(table.generator)
         staying = [place - prefix for place in range(prefix, self.chunks.graph.size) if turned[place] >= prefix]
-        if self.threads == 1:
-            return [(everything, (0, self.chunks.count))]
         if not staying:
-            return [(everything, part) for part in self.ranges]
+            return [(self.whole[0], part) for part in self.ranges]
         keys = self.chunks.suffixes[:, staying]
         order = np.lexsort(keys.T).astype(np.int32)
         starts = np.flatnonzero((np.diff(keys[order], axis=0) != 0).any(axis=1)) + 1

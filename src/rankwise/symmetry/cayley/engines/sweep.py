@@ -99,23 +99,21 @@ def members(words, found):
 
 
 @njit(cache=True, nogil=True)
-def list_members(first, end, begin, source, listed):
-    """The numbers of the set bits of the flagged chunks first..end-1, one chunk after the other.
+def list_members(bitmap, flags, found, spans):
+    """The numbers of the set bits of all flagged chunks, one chunk after the other.
 
     Args:
-        first: first chunk.
-        end: one after the last chunk.
-        begin: where in the list to begin.
-        source: bits, uint64 [chunks, words], and which chunks have any, [chunks].
-        listed: written: the list, uint16, with room for `SPARE` numbers more than there are; and where the numbers of
-            each chunk begin and end in it, int64 [chunks, 2].
+        bitmap: bits, uint64 [chunks, words].
+        flags: which chunks have any, [chunks].
+        found: where to write, uint16, with room for `SPARE` numbers more than there are.
+        spans: written: where the numbers of each chunk begin and end, int64 [chunks, 2].
     """
-    (bitmap, flags), (found, spans) = source, listed
-    for chunk in range(first, end):
-        spans[chunk, 0] = begin
+    end = 0
+    for chunk in range(len(bitmap)):
+        spans[chunk, 0] = end
         if flags[chunk]:
-            begin += members(bitmap[chunk], found[begin:])
-        spans[chunk, 1] = begin
+            end += members(bitmap[chunk], found[end:])
+        spans[chunk, 1] = end
 
 
 @njit(cache=True, nogil=True)
