@@ -2,6 +2,7 @@
 """Several matrices at once: the order of results, what an error leaves, and the number of threads afterwards."""
 
 import threading
+import time
 
 import pytest
 import torch
@@ -34,9 +35,12 @@ def test_an_error_is_raised_and_the_rest_is_left(three_threads):
 
     def work(number: int) -> int:
         begun.append(number)
-        raise ValueError(f"item {number}")
+        if number == 0:
+            raise ValueError("item 0")
+        time.sleep(0.01)
+        return number
 
     with pytest.raises(ValueError, match="item 0"):
         list(side_by_side(work, range(1000)))
-    assert len(begun) < 1000
+    assert len(begun) < 900
     assert torch.get_num_threads() == 3

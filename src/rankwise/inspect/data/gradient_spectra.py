@@ -5,9 +5,10 @@
     <Ga, Gb> = sum((Da Db^T) * (Za Zb^T))
 
 The triangular factor costs O(n^2 (out + in)) and the decomposition O(n^3), against O(out in min(out, in)) for G itself;
-with as many rows as columns the gradient is formed instead, since then it is no larger. Effective rank is that of
-singular values, not of their squares: Li et al., arXiv:2504.10766, after Roy and Vetterli 2007. Not computed are single
-entries of the gradient (largest, smallest), which would need it in full.
+with as many rows as columns the gradient is formed instead, since then it is no larger. For float32 factors values
+below 1e-8 of the largest are lost (linalg/singular_values.py), which is below the rounding of such gradients. Effective
+rank is that of singular values, not of their squares: Li et al., arXiv:2504.10766, after Roy and Vetterli 2007. Not
+computed are single entries of the gradient (largest, smallest), which would need it in full.
 """
 
 import math

@@ -16,7 +16,6 @@ norm * sqrt(response tokens).
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -180,8 +179,8 @@ def _measured(
             "example, or at the model if all examples do this."
         )
     layers = list(gradients)
-    each = iter(list(side_by_side(gradient_numbers, [gradients[layer][role] for role in ROLES for layer in layers])))
-    numbers = {role: list(islice(each, len(layers))) for role in ROLES}
+    found = list(side_by_side(gradient_numbers, [gradients[layer][role] for role in ROLES for layer in layers]))
+    numbers = {role: found[at * len(layers) : (at + 1) * len(layers)] for at, role in enumerate(ROLES)}
     return ExampleSpectra(
         id=key,
         tokens=len(item.input_ids),

@@ -7,10 +7,8 @@ from numba import njit
 from rankwise.symmetry.cayley.engines.bits import lowest_bit, set_bits
 
 SPARE = 3  # numbers written for nothing at the end of a list
-UNLISTED = (
-    np.empty(0, dtype=np.uint16),
-    np.empty((0, 2), dtype=np.int64),
-)  # for `push`: list the bits of each chunk anew
+# For `push`: no list is there, so that the bits of each chunk are listed anew.
+UNLISTED = np.empty(0, dtype=np.uint16), np.empty((0, 2), dtype=np.int64)
 _UNKNOWN, _OTHER = -1, -2
 
 
@@ -127,7 +125,7 @@ def push(tables, suffix_of, share, source, sink, listed):
         source: bits of the last layer, uint64 [rows, words], which chunks have any, and the chunk of the first row.
         sink: bits of everything reached from it and which chunks have any, both written here, and the chunk of the
             first row.
-        listed: what `list_members` wrote of the last layer, or two empty arrays to list each chunk anew.
+        listed: what `list_members` wrote of the last layer, or `UNLISTED`.
     """
     generator, leaving, entering, leave, _, block, block_to = tables
     suffixes, odd_suffix = suffix_of
@@ -137,11 +135,11 @@ def push(tables, suffix_of, share, source, sink, listed):
     every, spans = listed
     room = np.empty(0 if len(spans) else 64 * last.shape[1] + SPARE, dtype=np.uint16)
     many = 2 * len(block_to) * (1 + block // 64)  # bits that take as long as all blocks
+    within = len(leaving) == 0
     for chunk in chunks:
         if not in_last[chunk]:
             continue
         size = spans[chunk, 1] - spans[chunk, 0] if len(spans) else many + 1
-        within = len(leaving) == 0
         target, _ = target_of(generator, leaving, entering, suffixes[chunk], 0) if within else (first, 0)
         if not first <= target < end:
             continue
