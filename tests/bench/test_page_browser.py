@@ -74,6 +74,8 @@ def test_headers_sort_and_arrow_keys_read_out(tab: Page, page: Path) -> None:
     opened(tab, page, "#task=fashion&budget=small&x=memory")
     for _ in range(2):
         tab.click("th[data-column=parameters] button")
+    tab.wait_for_selector("th[data-column=parameters][aria-sort=descending]")
+    tab.mouse.move(0, 0)
     tab.focus("[tabindex='0'].marker")
     tab.keyboard.press("ArrowLeft")
     document = tab.content()
@@ -89,3 +91,11 @@ def test_a_page_without_results_says_so(tab: Page, tmp_path: Path) -> None:
     document = opened(tab, tmp_path / "page.html")
     assert '<p id="empty">There are no results yet.</p>' in document
     assert '<form id="controls" hidden="">' in document
+
+
+def test_the_line_under_a_moving_pointer_is_read_out(tab: Page, page: Path) -> None:
+    opened(tab, page, "#task=fashion&budget=small&x=memory")
+    tab.hover("tr[data-row='3'] th")
+    tab.wait_for_function("document.getElementById('reading').textContent.startsWith('DoRA: quality 82.00')")
+    tab.mouse.move(0, 0)
+    tab.wait_for_selector(".active", state="detached")

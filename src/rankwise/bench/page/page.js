@@ -136,14 +136,14 @@ function makeSortable(th) {
   th.append(button);
 }
 
-/** Read out the row whose mark or line the pointer or the keyboard is on. */
+/** Read out the row whose mark or line the keyboard, or a pointer that is itself moving and not the page, is on. */
 function listen() {
   const byLine = (event) => rows.find((row) => row.line === event.target.closest("tr"));
   const byMarker = (event) => rows.find((row) => row.marker && row.marker === event.target.closest(".marker"));
-  table.tBodies[0].addEventListener("pointerover", (event) => mark(byLine(event)));
+  table.tBodies[0].addEventListener("pointermove", (event) => mark(byLine(event)));
   table.addEventListener("pointerleave", () => mark(null));
   const plot = document.getElementById("plot");
-  for (const kind of ["pointerover", "focusin"]) plot.addEventListener(kind, (event) => mark(byMarker(event)));
+  for (const kind of ["pointermove", "focusin"]) plot.addEventListener(kind, (event) => mark(byMarker(event)));
 }
 
 function start() {
