@@ -33,7 +33,7 @@ def test_any_generators_grow_as_in_a_search_with_sets(data, n):
     assert layers(one) == growth_by_sets(one)
 
 
-@pytest.mark.parametrize(("threads", "listed"), [(1, 2**20), (2, 2**20), (3, 2**20), (2, 1000), (1, 0), (3, 0)])
+@pytest.mark.parametrize(("threads", "listed"), [(1, 2**20), (2, 2**20), (8, 2**20), (2, 1000), (1, 0), (3, 0)])
 @pytest.mark.parametrize(("name", "n"), [("lrx", 9), ("top_spin", 9), ("pancake", 9), ("lx", 9), ("lx", 10)])
 def test_suffix_letters_move_between_chunks(name, n, threads, listed, monkeypatch):
     monkeypatch.setattr(bitmap, "_FEW", 0)  # small layers, too, are shared by threads
@@ -77,6 +77,16 @@ def test_a_search_can_end_early_and_says_so():
     assert [layer.size for layer in seen] == list(result.layers)
     assert seen[-1].total == sum(result.layers)
     assert len(result.last_layer) == 156
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_error_while_reporting_ends_the_search(threads):
+    def report(layer):
+        if layer.distance == 9:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ENGINE.grow(graph("lrx", 9), Limits(threads=threads, report=report))
 
 
 @pytest.mark.parametrize(

@@ -2,33 +2,45 @@
 """Search the full symmetric or alternating group with one bit per permutation and block tables (blocks.py).
 
 Three bitmaps are held: visited, the last layer and what is reached from it; n!/8 bytes each, half of that where all
-generators are even. A layer costs one table look-up and one set bit per edge, without ranking, sorting or hashing. Two
-threads never write the same chunk: source chunks are divided by the suffix letters that stay, which the target keeps.
+generators are even. A layer costs one table look-up and one set bit per edge, without ranking, sorting or hashing. No
+two parts of a generator's work write the same chunk: source chunks are divided by the suffix letters that stay, which
+the target keeps.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rankwise.symmetry.cayley.engines.blocks import BlockTables
 from rankwise.symmetry.cayley.engines.chunks import Chunks
 from rankwise.symmetry.cayley.engines.engine import walked
-from rankwise.symmetry.cayley.engines.sweep import SPARE, UNLISTED, clear, list_members, push, settle
+from rankwise.symmetry.cayley.engines.layer import (
+    CONTROL,
+    HELP,
+    MOST_PARTS,
+    SIZE,
+    STATE,
+    STOP,
+    Parts,
+    Room,
+    serve,
+    shares,
+    stacked,
+)
+from rankwise.symmetry.cayley.engines.sweep import SPARE
 from rankwise.symmetry.cayley.families.registry import Graph
 from rankwise.symmetry.cayley.graph import PermutationGraph
+from rankwise.symmetry.cayley.permutations import Permutation, inverse
 from rankwise.symmetry.cayley.result import Growth, Limits
 
-_FEW = 500_000  # states of a layer that one thread moves about as fast as others are woken
+_FEW = 1_000  # states of a layer that are not worth to be shared
+_PARTS = 4  # of a phase, for each thread
 _LISTED = 2**20  # states of a layer that are listed once for all generators; two bytes each
 _LARGEST = 16  # letters: a suffix letter's bit and a chunk's number fit in 64 bits far beyond it, memory does not
-
-Listed = tuple[NDArray[np.uint16], NDArray[np.int64]]
 
 
 class BitmapEngine:
@@ -47,10 +59,10 @@ class BitmapEngine:
         return None
 
     def memory(self, graph: Graph) -> int:
-        """3 n!/8 bytes of bitmaps (half for even generators), tables, orders of the chunks, and a list of states."""
+        """3 n!/8 bytes of bitmaps (half for even generators), tables, orders and places of chunks, a list of states."""
         assert isinstance(graph, PermutationGraph)
         chunks = Chunks(graph)
-        orders = 4 * chunks.count * (len(graph.distinct) + 6)
+        orders = 8 * chunks.count * (len(graph.distinct) + 5)
         return 3 * chunks.bitmap_bytes + chunks.side_bytes + orders + 2 * min(_LISTED, 8 * chunks.bitmap_bytes)
 
     def grow(self, graph: Graph, limits: Limits) -> Growth:
@@ -58,8 +70,8 @@ class BitmapEngine:
         assert isinstance(graph, PermutationGraph)
         began = time.perf_counter()
         search = _Search(Chunks(graph), limits.threads)
-        with ThreadPoolExecutor(limits.threads) as pool:
-            walk = walked(lambda: search.step(pool), limits, began)
+        with search.helped():
+            walk = walked(search.step, limits, began)
         return Growth(
             title=graph.title,
             **walk._asdict(),
@@ -73,70 +85,65 @@ class _Search:
     """The bitmaps, and one step from a layer to the next."""
 
     def __init__(self, chunks: Chunks, threads: int) -> None:
-        self.chunks, self.threads, self.size = chunks, threads, 1
-        self.whole = np.arange(chunks.count, dtype=np.int32), (0, chunks.count)
-        self.ranges = list(pairwise(np.linspace(0, chunks.count, threads + 1).astype(int).tolist()))
-        self.parts = [self._parts(table) if threads > 1 else [self.whole] for table in chunks.tables]
-        shape = (chunks.count, chunks.words)
-        self.visited, self.last, self.reached = (np.zeros(shape, dtype=np.uint64) for _ in range(3))
-        self.in_last, self.in_reached = (np.zeros(chunks.count, dtype=np.uint8) for _ in range(2))
+        self.chunks, self.threads, self.layer = chunks, threads, 0
+        generators, count = chunks.graph.distinct or (tuple(range(chunks.graph.size)),), chunks.count
+        stack = stacked(generators, chunks.prefix, chunks.halved)
+        self.tables = stack, (chunks.suffixes, chunks.odd_suffix)
+        whole = np.arange(count, dtype=np.int32), [(0, count, 0, count)]
+        self.alone = shares([whole] * len(generators))
+        self.together = shares([self._parts(one) for one in generators]) if threads > 1 else self.alone
+        self.room = Room(
+            bitmaps=np.zeros((3, count, chunks.words), dtype=np.uint64),
+            flags=np.zeros((2, count), dtype=np.uint8),
+            sizes=np.zeros(count, dtype=np.int64),
+            listed=np.empty(min(_LISTED, 64 * chunks.words * count) + SPARE * count, dtype=np.uint16),
+            spans=np.zeros((count, 2), dtype=np.int64),
+            control=np.zeros(CONTROL, dtype=np.int64),
+        )
         home = chunks.home
-        self.visited[home, 0] = self.last[home, 0] = self.in_last[home] = 1
+        self.room.bitmaps[:2, home, 0] = self.room.flags[0, home] = 1
+        self.room.spans[home:, 1] = self.room.control[SIZE] = 1
 
-    def step(self, pool: ThreadPoolExecutor) -> int:
+    @contextmanager
+    def helped(self) -> Iterator[None]:
+        """Threads that take their part of all steps."""
+        with ThreadPoolExecutor(max(1, self.threads - 1)) as pool:
+            helpers = [pool.submit(self._serve, HELP, 0) for _ in range(self.threads - 1)]
+            try:
+                yield
+            finally:
+                self.room.control[STATE] = STOP
+        for helper in helpers:
+            helper.result()
+
+    def step(self) -> int:
         """Replace the last layer by the next, unless that is empty; the number of states in the next."""
-        helpers = pool if self.size > _FEW and self.threads > 1 else None
-        listed = self._listed() if self.size <= _LISTED else UNLISTED
-        for table, parts in zip(self.chunks.tables, self.parts, strict=True):
-            _all(helpers, partial(self._push, table, listed), parts if helpers else [self.whole])
-        ranges = self.ranges if helpers else [self.whole[1]]
-        size = sum(_all(helpers, self._settle, ranges))
-        if size:
-            self.size = size
-            _all(helpers, self._clear, ranges)
-            self.last, self.reached = self.reached, self.last
-            self.in_last, self.in_reached = self.in_reached, self.in_last
+        few = self.room.control[SIZE] <= _FEW
+        self._serve(self.layer, 1 if few else self.together.parts.shape[1])
+        size = int(self.room.control[SIZE])
+        self.layer += size > 0
         return size
 
-    def _listed(self) -> Listed:
-        found, spans = np.empty(self.size + SPARE, dtype=np.uint16), np.empty((self.chunks.count, 2), dtype=np.int64)
-        list_members(self.last, self.in_last, found, spans)
-        return found, spans
-
-    def _push(self, table: BlockTables, listed: Listed, sources: NDArray[np.int32], only: tuple[int, int]) -> None:
-        source, sink = (self.last, self.in_last, 0), (self.reached, self.in_reached, 0)
-        push(table.fields, (self.chunks.suffixes, self.chunks.odd_suffix), (sources, only), source, sink, listed)
-
-    def _settle(self, first: int, end: int) -> int:
-        return int(settle(first, end, self.visited, self.reached, self.in_reached))
-
-    def _clear(self, first: int, end: int) -> None:
-        clear(first, end, self.last, self.in_last)
+    def _serve(self, layer: int, parts: int) -> None:
+        serve(self.tables, self.alone, self.together, self.room, layer, parts)
 
     def states(self) -> NDArray[np.int64]:
         """The states of the last layer, [states, n]."""
-        flagged = np.flatnonzero(self.in_last).tolist()
-        return np.concatenate([self.chunks.states(chunk, self.last[chunk]) for chunk in flagged])
+        odd = self.layer % 2
+        flagged = np.flatnonzero(self.room.flags[odd]).tolist()
+        return np.concatenate([self.chunks.states(chunk, self.room.bitmaps[1 + odd, chunk]) for chunk in flagged])
 
-    def _parts(self, table: BlockTables) -> list[tuple[NDArray[np.int32], tuple[int, int]]]:
-        """Source chunks for each thread, such that no two write the same target."""
-        prefix = self.chunks.prefix
-        turned = np.argsort(table.generator)
+    def _parts(self, generator: Permutation) -> Parts:
+        """Source chunks and targets of each part, such that no two write the same target."""
+        count, prefix = self.chunks.count, self.chunks.prefix
+        turned = inverse(generator)
         staying = [place - prefix for place in range(prefix, self.chunks.graph.size) if turned[place] >= prefix]
         if not staying:
-            return [(self.whole[0], part) for part in self.ranges]
+            ends = np.linspace(0, count, self.threads + 1).astype(int).tolist()
+            return np.arange(count, dtype=np.int32), [(0, count, first, end) for first, end in pairwise(ends)]
         keys = self.chunks.suffixes[:, staying]
         order = np.lexsort(keys.T).astype(np.int32)
         starts = np.flatnonzero((np.diff(keys[order], axis=0) != 0).any(axis=1)) + 1
-        ideal = np.linspace(0, len(order), self.threads + 1)[1:-1]
-        cuts = np.unique(starts[np.searchsorted(starts, ideal).clip(max=len(starts) - 1)])
-        return [(part, (0, self.chunks.count)) for part in np.split(order, cuts)]
-
-
-def _all(pool: ThreadPoolExecutor | None, work: Callable[..., Any], parts: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """Do the work on the arguments of every part, at once if there is a pool; the last part in this thread."""
-    if pool is None:
-        return [work(*part) for part in parts]
-    others = [pool.submit(work, *part) for part in parts[:-1]]
-    last = work(*parts[-1])
-    return [*(other.result() for other in others), last]
+        ideal = np.linspace(0, count, min(_PARTS * self.threads, MOST_PARTS) + 1)[1:-1]
+        cuts = np.unique(starts[np.searchsorted(starts, ideal).clip(max=len(starts) - 1)]).tolist()
+        return order, [(start, stop, 0, count) for start, stop in pairwise([0, *cuts, count])]

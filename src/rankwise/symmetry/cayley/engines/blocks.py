@@ -22,11 +22,12 @@ from math import factorial, perm
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from rankwise.symmetry.cayley.permutations import Permutation, inverse
 
-_LEAST_BLOCK = 24  # bits that are moved faster together than one by one
+LEAST_BLOCK = 24  # bits that are moved faster together than one by one
 PREFIX = 8  # letters; 8! bits are 5 KB, so that a few chunks and the tables stay in the processor's cache
 
 
@@ -90,14 +91,14 @@ def block_tables(generator: Permutation, prefix: int, halved: bool) -> BlockTabl
     moved = len(leaving)
     enter = np.empty((perm(prefix, moved), factorial(prefix - moved)), dtype=np.uint16)
     places = _tuple_index(rows, entering) * np.uint16(enter.shape[1]) + new_patterns  # below P!, which 16 bits hold
-    enter.reshape(-1)[places] = np.arange(len(rows), dtype=np.uint16) >> np.uint16(halved)
+    enter.reshape(-1)[places.astype(np.intp)] = np.arange(len(rows), dtype=np.uint16) >> np.uint16(halved)
     leave = (tuples.astype(np.uint32) << np.uint32(16) | patterns)[None]
     if halved:
         leave = leave[0, _ranks(prefix)]
     if not moved:  # the order alone changes: it is looked up at once
         leave, enter = enter[0, leave].astype(np.uint32), np.arange(enter.size, dtype=np.uint16)[None]
     block = 0 if moved else factorial(_still(generator, prefix)) >> int(halved)
-    block = block if block >= _LEAST_BLOCK else 0
+    block = block if block >= LEAST_BLOCK else 0
     return BlockTables(
         generator=np.array(generator, dtype=np.uint8),
         leaving=np.array(leaving, dtype=np.uint8),
@@ -128,8 +129,9 @@ def _tuple_index(rows: NDArray[np.uint8], places: Sequence[int]) -> NDArray[np.u
     for position, place in enumerate(places):
         digit = rows[:, place].copy()
         for earlier in places[:position]:
-            digit -= rows[:, earlier] < rows[:, place]
-        index = index * np.uint16(rows.shape[1] - position) + digit
+            digit -= (rows[:, earlier] < rows[:, place]).view(np.uint8)
+        index *= np.uint16(rows.shape[1] - position)
+        index += digit
     return index
 
 
@@ -137,10 +139,20 @@ def _pattern_index(rows: NDArray[np.uint8], places: Sequence[int]) -> NDArray[np
     """Lexicographic rank of the order of the values at `places`, [rows]."""
     if list(places) == list(range(rows.shape[1])):
         return np.arange(len(rows), dtype=np.uint16)
-    index = np.zeros(len(rows), dtype=np.uint16)
-    for position, place in enumerate(places):
-        digit = np.zeros(len(rows), dtype=np.uint8)
-        for other in places[position + 1 :]:
-            digit += rows[:, other] < rows[:, place]
-        index = index * np.uint16(len(places) - position) + digit
+    return _ordered(rows, np.array(places, dtype=np.int64))
+
+
+@njit(cache=True, nogil=True)
+def _ordered(rows, places):
+    index, digit = np.zeros(len(rows), dtype=np.uint16), np.empty(len(rows), dtype=np.uint8)
+    for position in range(len(places)):
+        digit[:] = 0
+        here = rows[:, places[position]]
+        for later in range(position + 1, len(places)):
+            there = rows[:, places[later]]
+            for row in range(len(rows)):
+                digit[row] += np.uint8(there[row] < here[row])
+        kinds = np.uint16(len(places) - position)
+        for row in range(len(rows)):
+            index[row] = index[row] * kinds + digit[row]
     return index

@@ -97,24 +97,6 @@ def members(words, found):
 
 
 @njit(cache=True, nogil=True)
-def list_members(bitmap, flags, found, spans):
-    """The numbers of the set bits of all flagged chunks, one chunk after the other.
-
-    Args:
-        bitmap: bits, uint64 [chunks, words].
-        flags: which chunks have any, [chunks].
-        found: where to write, uint16, with room for `SPARE` numbers more than there are.
-        spans: written: where the numbers of each chunk begin and end, int64 [chunks, 2].
-    """
-    end = 0
-    for chunk in range(len(bitmap)):
-        spans[chunk, 0] = end
-        if flags[chunk]:
-            end += members(bitmap[chunk], found[end:])
-        spans[chunk, 1] = end
-
-
-@njit(cache=True, nogil=True)
 def push(tables, suffix_of, share, source, sink, listed):
     """Apply one generator to the set bits of some chunks of the last layer.
 
@@ -125,7 +107,8 @@ def push(tables, suffix_of, share, source, sink, listed):
         source: bits of the last layer, uint64 [rows, words], which chunks have any, and the chunk of the first row.
         sink: bits of everything reached from it and which chunks have any, both written here, and the chunk of the
             first row.
-        listed: what `list_members` wrote of the last layer, or `UNLISTED`.
+        listed: the numbers of the set bits of all chunks of the last layer, uint16, and where those of each chunk
+            begin and end, int64 [chunks, 2]; or `UNLISTED`.
     """
     generator, leaving, entering, leave, _, block, block_to = tables
     suffixes, odd_suffix = suffix_of
