@@ -8,6 +8,7 @@ from rankwise.errors import SymmetryError
 from rankwise.symmetry.gaunt import (
     DenseGrid,
     Fourier,
+    FusedGrid,
     GauntConvolution,
     GauntElementwiseProduct,
     RotatedConvolution,
@@ -33,7 +34,7 @@ def inputs(irreps):
 
 
 @pytest.mark.parametrize(("first", "last"), CASES)
-@pytest.mark.parametrize("route", [DenseGrid, SeparableGrid, Fourier])
+@pytest.mark.parametrize("route", [DenseGrid, SeparableGrid, FusedGrid, Fourier])
 def test_convolutions_are_products_with_weighted_harmonics(first, last, route):
     x, (vectors, radial) = inputs(first), edges()
     product = GauntElementwiseProduct(first, "2x0e+2x1o+2x2e+2x3o", last, weights=False).double()

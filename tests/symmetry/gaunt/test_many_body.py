@@ -3,12 +3,12 @@ import pytest
 import torch
 
 from rankwise.errors import SymmetryError
-from rankwise.symmetry.gaunt import DenseGrid, Fourier, GauntElementwiseProduct, GauntManyBody, SeparableGrid
+from rankwise.symmetry.gaunt import DenseGrid, Fourier, FusedGrid, GauntElementwiseProduct, GauntManyBody, SeparableGrid
 from rankwise.testing.tolerance import assert_close
 from symmetry.gaunt.peer import random_irreps
 
 FIRST, LAST = "3x0e+3x1o+3x2e", "3x0e+3x1o+3x3o"
-ROUTES = [DenseGrid, SeparableGrid, Fourier]
+ROUTES = [DenseGrid, SeparableGrid, FusedGrid, Fourier]
 
 
 def feature():

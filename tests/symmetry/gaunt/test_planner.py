@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from rankwise.symmetry.gaunt import DenseGrid, GauntElementwiseProduct, Irreps, SeparableGrid, plan
+from rankwise.symmetry.gaunt import DenseGrid, FusedGrid, GauntElementwiseProduct, Irreps, SeparableGrid, plan
 from rankwise.symmetry.gaunt.pattern import Pattern
 from rankwise.symmetry.gaunt.planner import ROUTES, measurements
 
 
-def test_small_degrees_take_the_dense_grid_and_large_ones_the_separable_one():
+def test_small_degrees_take_the_dense_grid_and_large_ones_a_separable_one():
     assert plan(Pattern((1, 1, 2))).route is DenseGrid
-    assert plan(Pattern((12, 12, 24))).route is SeparableGrid
+    assert plan(Pattern((12, 12, 24))).route is FusedGrid
+    assert plan(Pattern((12, 12, 24)), device="meta").route is SeparableGrid  # the fused one is for processors
 
 
 def test_the_fastest_measured_route_is_chosen_and_named():
@@ -25,7 +26,7 @@ def test_devices_that_were_not_measured_are_told():
     assert "not measured on meta" in str(plan(Pattern((2, 2, 4)), device="meta"))
 
 
-@pytest.mark.parametrize(("degree", "name"), [(1, "dense grid"), (10, "separable grid")])
+@pytest.mark.parametrize(("degree", "name"), [(1, "dense grid"), (10, "fused grid")])
 def test_products_say_which_route_they_take(degree, name):
     product = GauntElementwiseProduct(Irreps.functions(degree), Irreps.functions(degree))
     assert product.route.name == name

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 import math
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 
 from rankwise.errors import SymmetryError
-from rankwise.symmetry.gaunt import DenseGrid, Fourier, SeparableGrid
+from rankwise.symmetry.gaunt import DenseGrid, Fourier, FusedGrid, SeparableGrid
 from rankwise.symmetry.gaunt.grid import Grid, factors, on_points
+from rankwise.symmetry.gaunt.kernel import LANES
 from rankwise.symmetry.gaunt.pattern import Pattern
+from rankwise.symmetry.gaunt.tiles import multiply, transpose
 from rankwise.testing.tolerance import assert_close
 from symmetry.gaunt.peer import couplings
 
-ROUTES = [DenseGrid, SeparableGrid, Fourier]
+ROUTES = [DenseGrid, SeparableGrid, FusedGrid, Fourier]
 ALL = ((1, -1), (1, -1), (1, -1))
 
 
@@ -36,9 +40,9 @@ def test_routes_equal_the_sum_over_couplings(route, degrees):
 @pytest.mark.parametrize("degrees", [(20, 20, 40), (20, 20, 20)])
 def test_routes_agree_at_degree_20(degrees):
     x, y = signal(1, 20, rows=2), signal(1, 20, rows=2, seed=1)
-    dense, separable, fourier = (route(Pattern(degrees)).double()(x, y) for route in ROUTES)
-    assert_close(separable, dense)
-    assert_close(fourier, dense)
+    dense, *others = (route(Pattern(degrees)).double()(x, y) for route in ROUTES)
+    for other in others:
+        assert_close(other, dense)
 
 
 @pytest.mark.parametrize("degrees", [(2, 2, 4), (3, 2, 3), (4, 4, 4), (4, 4, 3)])
@@ -95,15 +99,16 @@ def test_chunks_of_rows_change_nothing():
     assert len(route.chunks(rows)) < len(SeparableGrid(Pattern((6, 6, 12))).chunks(rows))
     x, y = signal(1, 6, rows).requires_grad_(), signal(1, 6, rows, seed=1).requires_grad_()
     grads = []
-    for route in (SeparableGrid, DenseGrid):
+    for route in (SeparableGrid, FusedGrid, DenseGrid):
         product = route(Pattern((6, 6, 3))).double()(x, y)
         grads.append((product, *torch.autograd.grad(product.sin().sum(), (x, y))))
-    for ours, dense in zip(*grads, strict=True):
+    for ours, fused, dense in zip(*grads, strict=True):
         assert_close(ours, dense)
+        assert_close(fused, dense)
 
 
 def test_no_rows_give_no_rows():
-    for route in ROUTES[:2]:
+    for route in ROUTES[:3]:
         assert route(Pattern((2, 2, 4)))(torch.zeros(1, 0, 9), torch.zeros(1, 0, 9)).shape == (1, 0, 25)
 
 
@@ -119,3 +124,48 @@ def test_a_module_moved_to_float64_has_float64_tables(route):
 def test_degrees_above_the_table_are_refused():
     with pytest.raises(SymmetryError, match="The product has degree 62"):
         Pattern((31, 31, 10))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_fused_grid_shares_rows_among_threads(dtype, threads):
+    pattern, rows = Pattern((5, 4, 6), ALL, bracket=0.5), 2100
+    x, y = signal(2, 5, rows).to(dtype), signal(2, 4, rows, seed=1).to(dtype)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with ThreadPoolExecutor(2) as callers:
+            found = list(callers.map(lambda _: FusedGrid(pattern).to(dtype)(x, y), range(4)))
+    finally:
+        torch.set_num_threads(before)
+    assert_close(found[0], DenseGrid(pattern).to(dtype)(x, y), dtype)
+    assert all(torch.equal(found[0], other) for other in found)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 16, 31, 33])
+def test_the_fused_grid_takes_any_number_of_rows_and_any_layout(rows):
+    pattern = Pattern((3, 2, 4))
+    x = signal(1, 3, rows=1).expand(1, rows, 16)
+    y = signal(1, 2, rows, seed=1).mT.contiguous().mT
+    assert_close(FusedGrid(pattern).double()(x, y), DenseGrid(pattern).double()(x, y))
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (8, 8), (3, 20), (21, 4), (32, 81)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_transposes(rows, columns, dtype):
+    given = np.arange(rows * columns, dtype=dtype)
+    found = np.full(columns * (rows + 2), -1, dtype=dtype)
+    transpose((given, 0, columns), (found, 0, rows + 2), (rows, columns))
+    found = found.reshape(columns, rows + 2)
+    assert np.array_equal(found[:, :rows], given.reshape(rows, columns).T)
+    assert (found[:, rows:] == -1).all()
+
+
+@pytest.mark.parametrize("terms", [1, 2, 9])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_products_of_small_matrices(terms, dtype):
+    generator, lanes = np.random.default_rng(0), LANES // np.dtype(dtype).itemsize
+    a, b = generator.normal(size=(12, 10)).astype(dtype), generator.normal(size=(10, lanes)).astype(dtype)
+    c = np.zeros((12, lanes), dtype=dtype)
+    multiply((a.ravel(), 0, 10), (b.ravel(), 0, lanes), (c.reshape(-1), 0, lanes), (7, terms), lanes)
+    np.testing.assert_allclose(c, a[:, :terms] @ b[:terms], rtol=1e-4 if dtype == np.float32 else 1e-12, atol=1e-5)

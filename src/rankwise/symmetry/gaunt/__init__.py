@@ -18,6 +18,7 @@ from rankwise.symmetry.gaunt.coefficients import bracket_tensor, coupling_tensor
 from rankwise.symmetry.gaunt.convolution import GauntConvolution, RotatedConvolution
 from rankwise.symmetry.gaunt.dense import DenseGrid
 from rankwise.symmetry.gaunt.fourier import Fourier
+from rankwise.symmetry.gaunt.fused import FusedGrid
 from rankwise.symmetry.gaunt.harmonics import spherical_harmonics
 from rankwise.symmetry.gaunt.irreps import Irreps
 from rankwise.symmetry.gaunt.many_body import GauntManyBody
@@ -30,6 +31,7 @@ __all__ = [
     "Choice",
     "DenseGrid",
     "Fourier",
+    "FusedGrid",
     "GauntConvolution",
     "GauntElementwiseProduct",
     "GauntFullProduct",

@@ -77,7 +77,7 @@ class GauntManyBody(nn.Module):
             SymmetryError: if the tensor is not of its irreps or dtype.
         """
         batch = signals.batch_of((x, self.irreps_in), (x, self.irreps_in), self.route.like)
-        rows = signals.packed(x.reshape(-1, self.irreps_in.dim), self.irreps_in, None).flatten(1, 2)[0]
+        rows = signals.packed(x.reshape(-1, self.irreps_in.dim), self.irreps_in, None).flatten(1, 2).squeeze(0)
         values = self.route.sample(rows, 0, False).value
         power, total = values, None
         for number in range(self.order):

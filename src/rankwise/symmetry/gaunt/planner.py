@@ -16,11 +16,12 @@ import torch
 
 from rankwise.symmetry.gaunt.dense import DenseGrid
 from rankwise.symmetry.gaunt.fourier import Fourier
+from rankwise.symmetry.gaunt.fused import FusedGrid
 from rankwise.symmetry.gaunt.pattern import Pattern
 from rankwise.symmetry.gaunt.route import Route
 from rankwise.symmetry.gaunt.separable import SeparableGrid
 
-ROUTES: tuple[type[Route], ...] = (DenseGrid, SeparableGrid, Fourier)
+ROUTES: tuple[type[Route], ...] = (DenseGrid, SeparableGrid, FusedGrid, Fourier)
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,10 @@ def plan(pattern: Pattern, rows: int = 1000, device: str | torch.device = "cpu")
         measured, key=lambda entry: (abs(entry["degree"] - degree), abs(math.log(entry["rows"] / max(rows, 1))))
     )
     times: dict[str, float] = entry["milliseconds"]
-    best = min(ROUTES, key=lambda route: times[route.name])
-    listed = ", ".join(f"{name} {time:.3g} ms" for name, time in sorted(times.items(), key=lambda item: item[1]))
-    return Choice(best, f"L = {entry['degree']}, {entry['rows']} rows measured: {listed}{missing}")
+    able = [route for route in ROUTES if route.only in (None, kind)]
+    ranking = sorted(able, key=lambda route: times[route.name])
+    listed = ", ".join(f"{route.name} {times[route.name]:.3g} ms" for route in ranking)
+    return Choice(ranking[0], f"L = {entry['degree']}, {entry['rows']} rows measured: {listed}{missing}")
 
 
 @lru_cache(maxsize=1)

@@ -25,6 +25,8 @@ class Route(Tables):
     """
 
     name: ClassVar[str]
+    only: ClassVar[str | None] = None
+    """The one type of device on which it is a way of its own, if it is not one on all."""
 
     def __init__(self, pattern: Pattern) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from rankwise.symmetry.gaunt.grid import Grid, factors
-from rankwise.symmetry.gaunt.pattern import Samples
+from rankwise.symmetry.gaunt.pattern import Pattern, Samples
 from rankwise.symmetry.gaunt.route import Route
 
 _POINTS = 1 << 18
@@ -34,23 +34,7 @@ class SeparableGrid(Route):
 
     def tables(self) -> dict[str, np.ndarray]:
         """For each role: Legendre matrices by order, waves in phi, weights, and the two orders of the harmonics."""
-        grid = Grid.exact(self.pattern.total)
-        weights = grid.rings()[2]
-        found = {}
-        for role, degree in enumerate(self.pattern.degrees):
-            found[f"by_order{role}"], found[f"turned{role}"], found[f"by_degree{role}"] = orders(degree)
-            value, theta, phi = factors(degree, grid)
-            half = value.phi[:, : grid.phis // 2 + 1]
-            found[f"waves{role}"] = _even_and_odd(half)
-            found[f"back_waves{role}"] = found[f"waves{role}"].transpose(0, 2, 1) * _multiplicities(grid)
-            found[f"rings_value{role}"] = by_order(value.theta)
-            found[f"back{role}"] = by_order(value.theta * weights).transpose(0, 2, 1).copy()
-            if self.pattern.bracket:
-                slopes = np.arange(-degree, degree + 1)
-                found[f"rings_theta{role}"] = by_order(theta.theta)
-                # d/dphi turns the wave of m into -m times that of -m.
-                found[f"rings_phi{role}"] = by_order(phi.theta) * _both(slopes)[:, None, None]
-        return found
+        return separable_tables(self.pattern)
 
     def sample(self, x: Tensor, role: int, gradient: bool) -> Samples:
         """[even or odd in phi, angles of half a circle, rings * rows]."""
@@ -171,6 +155,27 @@ class _Gradients(torch.autograd.Function):
         if not ctx.needs_input_grad[3]:
             return None, to_x, to_y, None
         return None, to_x, to_y, _Product.apply(route, (0, 1, 2), u, y) + _Product.apply(route, (0, 1, 2), x, v)
+
+
+def separable_tables(pattern: Pattern) -> dict[str, np.ndarray]:
+    """The tables of a `SeparableGrid`; see `SeparableGrid.tables`."""
+    grid = Grid.exact(pattern.total)
+    weights = grid.rings()[2]
+    found = {}
+    for role, degree in enumerate(pattern.degrees):
+        found[f"by_order{role}"], found[f"turned{role}"], found[f"by_degree{role}"] = orders(degree)
+        value, theta, phi = factors(degree, grid)
+        half = value.phi[:, : grid.phis // 2 + 1]
+        found[f"waves{role}"] = _even_and_odd(half)
+        found[f"back_waves{role}"] = found[f"waves{role}"].transpose(0, 2, 1) * _multiplicities(grid)
+        found[f"rings_value{role}"] = by_order(value.theta)
+        found[f"back{role}"] = by_order(value.theta * weights).transpose(0, 2, 1).copy()
+        if pattern.bracket:
+            slopes = np.arange(-degree, degree + 1)
+            found[f"rings_theta{role}"] = by_order(theta.theta)
+            # d/dphi turns the wave of m into -m times that of -m.
+            found[f"rings_phi{role}"] = by_order(phi.theta) * _both(slopes)[:, None, None]
+    return found
 
 
 def orders(degree: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

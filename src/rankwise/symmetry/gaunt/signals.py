@@ -72,10 +72,10 @@ def packed(x: Tensor, irreps: Irreps, weights: Tensor | None) -> Tensor:
 def flat(signals: Tensor, irreps: Irreps, channels: int, weights: Tensor | None) -> Tensor:
     """[rows, dim] from signals [types, rows * channels, harmonics], the reverse of `packed`."""
     if weights is None and irreps.plain:
-        return signals[0]
-    found = []
+        return signals.squeeze(0)
+    found, columns = [], split(signals, irreps.types, irreps.degree, channels)
     for number, block in enumerate(irreps):
-        part = column(signals, irreps.types, (block.type, block.degree), channels)
+        part = columns[block.type, block.degree]
         found.append((part if weights is None else part * weights[number, :, None]).flatten(1))
     return torch.cat(found, dim=-1)
 
@@ -112,10 +112,14 @@ def batch_of(first: tuple[Tensor, Irreps], second: tuple[Tensor, Irreps], like: 
         ) from None
 
 
-def column(signals: Tensor, types: Types, key: Key, channels: int) -> Tensor:
-    """[rows, channels, 2l + 1] of one type and degree."""
-    sign, ell = key
-    return signals[types.index(sign), :, ell * ell : (ell + 1) ** 2].unflatten(0, (-1, channels))
+def split(signals: Tensor, types: Types, degree: int, channels: int) -> dict[Key, Tensor]:
+    """[rows, channels, 2l + 1] for each type and degree, from signals [types, rows * channels, harmonics]."""
+    sizes = [2 * ell + 1 for ell in range(degree + 1)]
+    return {
+        (sign, ell): part.unflatten(0, (-1, channels))
+        for sign, signal in zip(types, signals.unbind(), strict=True)
+        for ell, part in enumerate(signal.split(sizes, dim=-1))
+    }
 
 
 def variances(first: Irreps, second: Irreps, bracket: float) -> dict[Key, float]:

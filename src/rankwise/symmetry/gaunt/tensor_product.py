@@ -88,12 +88,12 @@ class GauntTensorProduct(nn.Module):
         first = self._mixed(x1.expand(*batch, -1), self.irreps_in1, self.weights1)
         second = self._mixed(x2.expand(*batch, -1), self.irreps_in2, self.weights2)
         product = self.route(first, second)
+        columns = signals.split(product, self.irreps_out.types, self.irreps_out.degree, self.channels)
         found = []
         for block, weight in zip(self.irreps_out, self.weights3, strict=True):
             key = (block.type, block.degree)
-            part = signals.column(product, self.irreps_out.types, key, self.channels)
             scale = 1 / math.sqrt(self.channels * self.reached[key])
-            found.append(torch.einsum("rci,cw->rwi", part, weight * scale).flatten(1))
+            found.append(torch.einsum("rci,cw->rwi", columns[key], weight * scale).flatten(1))
         return torch.cat(found, dim=-1).view(*batch, self.irreps_out.dim)
 
     def extra_repr(self) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from rankwise.symmetry.cayley.engines.bits import current, exchange, fetch_add
+from rankwise.symmetry.atomics import current, exchange, fetch_add
 from rankwise.symmetry.cayley.engines.blocks import LEAST_BLOCK, block_tables
 from rankwise.symmetry.cayley.engines.sweep import SPARE, members, push, settle
 from rankwise.symmetry.cayley.permutations import Permutation
