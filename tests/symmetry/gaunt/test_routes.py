@@ -150,6 +150,18 @@ def test_the_fused_grid_takes_any_number_of_rows_and_any_layout(rows):
     assert_close(FusedGrid(pattern).double()(x, y), DenseGrid(pattern).double()(x, y))
 
 
+def test_the_fused_grid_refuses_what_it_would_read_beyond():
+    product = FusedGrid(Pattern((3, 2, 4))).double()
+    for x, y in (
+        (signal(1, 3, rows=40), signal(1, 2, rows=5)),
+        (signal(1, 3), signal(1, 1)),
+        (signal(1, 3), signal(2, 2)),
+        (signal(1, 3).float(), signal(1, 2)),
+    ):
+        with pytest.raises(SymmetryError, match="types, rows, harmonics"):
+            product(x, y)
+
+
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (8, 8), (3, 20), (21, 4), (32, 81)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_transposes(rows, columns, dtype):

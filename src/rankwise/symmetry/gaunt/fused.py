@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rankwise.errors import SymmetryError
 from rankwise.symmetry.gaunt.grid import Grid, factors
 from rankwise.symmetry.gaunt.kernel import LANES, PROGRESS, RoleTables, products
 from rankwise.symmetry.gaunt.pattern import Pattern
@@ -47,8 +48,14 @@ class FusedGrid(SeparableGrid):
         """The signals in some roles from those in others."""
         pattern, like = self.pattern, next(iter(given.values()))
         rows, empty = like.shape[1], like.new_empty(0, 0, 0)
-        sizes = {role: (len(pattern.types[role]), rows, (pattern.degrees[role] + 1) ** 2) for role in asked}
-        results = {role: like.new_empty(size) for role, size in sizes.items()}
+        sizes = [(len(pattern.types[role]), rows, (pattern.degrees[role] + 1) ** 2) for role in range(3)]
+        for role, signal in given.items():  # what does not fit would be read beyond its end
+            if signal.shape != sizes[role] or signal.dtype != self.like.dtype:
+                raise SymmetryError(
+                    f"A signal is {signal.dtype} of shape {tuple(signal.shape)}; here it must be {self.like.dtype} of "
+                    f"shape {sizes[role]}: types, rows, harmonics."
+                )
+        results = {role: like.new_empty(sizes[role]) for role in asked}
         work = (
             tuple(given.get(role, empty).detach().contiguous().numpy() for role in range(3)),
             tuple(results.get(role, empty).numpy() for role in range(3)),
