@@ -46,6 +46,16 @@ def test_suffix_letters_move_between_chunks(name, n, threads, listed, monkeypatc
         assert len(found) - 1 == (3 * n * n - 8 * n + (9 if n % 2 else 12)) // 4
 
 
+@pytest.mark.parametrize("name", ["lrx", "pancake", "top_spin", "coxeter"])  # top_spin 9 is even: half as many bits
+@pytest.mark.parametrize("threads", [1, 3])
+def test_pulled_layers_are_pushed_ones(name, threads, monkeypatch):
+    found = []
+    for unvisited in (0.0, 1.0, float("inf")):
+        monkeypatch.setattr(bitmap, "_PULLED", unvisited)
+        found.append(layers(graph(name, 9), threads))
+    assert found[0] == found[1] == found[2]
+
+
 def test_coxeter_growth_is_the_product_of_its_degrees():
     q = np.array([1], dtype=object)
     for degree in range(2, 11):

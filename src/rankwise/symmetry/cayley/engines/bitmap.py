@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
+from math import factorial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from rankwise.symmetry.cayley.engines.layer import (
     CONTROL,
     HELP,
     MOST_PARTS,
+    PULLS,
     SIZE,
     STATE,
     STOP,
@@ -40,6 +42,7 @@ from rankwise.symmetry.cayley.result import Growth, Limits
 _FEW = 1_000  # states of a layer that are not worth to be shared
 _PARTS = 4  # of a phase, for each thread
 _LISTED = 2**20  # states of a layer that are listed once for all generators; two bytes each
+_PULLED = 0.1  # unvisited states for each edge of the last layer, below which the next layer is pulled
 _LARGEST = 16  # letters: a suffix letter's bit and a chunk's number fit in 64 bits far beyond it, memory does not
 
 
@@ -100,6 +103,8 @@ class _Search:
             spans=np.zeros((count, 2), dtype=np.int64),
             control=np.zeros(CONTROL, dtype=np.int64),
         )
+        self.left = 64 * chunks.words * count  # states that were not reached
+        self.pulls = chunks.graph.inverse_closed and self.left * (1 + chunks.halved) == factorial(chunks.graph.size)
         home = chunks.home
         self.room.bitmaps[:2, home, 0] = self.room.flags[0, home] = 1
         self.room.spans[home:, 1] = self.room.control[SIZE] = 1
@@ -118,9 +123,12 @@ class _Search:
 
     def step(self) -> int:
         """Replace the last layer by the next, unless that is empty; the number of states in the next."""
-        few = self.room.control[SIZE] <= _FEW
+        control = self.room.control
+        few, self.left = control[SIZE] <= _FEW, self.left - int(control[SIZE])
+        edges = int(control[SIZE]) * len(self.alone.orders)
+        control[PULLS] = self.pulls and self.left < _PULLED * edges
         self._serve(self.layer, 1 if few else self.together.parts.shape[1])
-        size = int(self.room.control[SIZE])
+        size = int(control[SIZE])
         self.layer += size > 0
         return size
 

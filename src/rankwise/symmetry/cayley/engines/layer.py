@@ -2,7 +2,7 @@
 """The layers of the bitmap engine, by however many threads there are: the phases, and who does which part of them.
 
     prepare    empty the bitmap that is to be reached, list the bits of the last layer
-    push       one generator after the other
+    push       one generator after the other; or pull, all at once
     settle     keep what is new, count it
 
 A phase is cut into parts of which no two write the same chunk. One number says which phase is open, how many parts it
@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from rankwise.symmetry.atomics import current, exchange, fetch_add
 from rankwise.symmetry.cayley.engines.blocks import LEAST_BLOCK, block_tables
-from rankwise.symmetry.cayley.engines.sweep import SPARE, members, push, settle
+from rankwise.symmetry.cayley.engines.pull import pull
+from rankwise.symmetry.cayley.engines.sweep import SPARE, members, push, settle, tables_of
 from rankwise.symmetry.cayley.permutations import Permutation
 
 # Source chunks in some order, and for each part (begin in that order, end, first target, one after the last target).
@@ -103,8 +104,8 @@ class Room(NamedTuple):
         sizes: states of the last layer in each chunk, int64 [chunks].
         listed: room for the numbers of the last layer's bits, uint16.
         spans: where those of each chunk begin and end, int64 [chunks, 2].
-        control: the open phase at `STATE`, its finished parts at `DONE` and the last layer's size at `SIZE`, int64;
-            each is alone in a line of the processor's cache.
+        control: the open phase at `STATE`, its finished parts at `DONE`, the last layer's size at `SIZE` and whether
+            the next one is pulled (pull.py) at `PULLS`, int64; those that change are alone in a line of the cache.
     """
 
     bitmaps: NDArray[np.uint64]
@@ -115,7 +116,7 @@ class Room(NamedTuple):
     control: NDArray[np.int64]
 
 
-STATE, DONE, SIZE, CONTROL = 0, 8, 16, 24
+STATE, DONE, SIZE, PULLS, CONTROL = 0, 8, 16, 17, 24
 HELP, STOP = -1, -(1 << 62)
 MOST_PARTS = 1 << 11
 _BITS = 12  # for the next part, and above them as many for the number of parts
@@ -178,6 +179,14 @@ def do_part(tables, shares, room, step, share):
     listed = (room.listed, room.spans[: chunks if fits else 0])
     if phase == 0:
         prepare(low, high, (reached, touched), (last, in_last), listed)
+    elif phase <= len(shares.orders) and room.control[PULLS]:
+        if phase == 1:
+            suffixes, odd_suffix = suffix_of
+            for chunk in range(low, high):
+                source = (last, in_last)
+                touched[chunk] = pull(
+                    stack, suffixes[chunk], odd_suffix[chunk], room.bitmaps[0, chunk], source, reached[chunk]
+                )
     elif phase <= len(shares.orders):
         start, stop, first, end = shares.parts[phase - 1, part]
         chosen = (shares.orders[phase - 1, start:stop], (first, end))
@@ -219,19 +228,3 @@ def _next(state):
 @njit(cache=True, nogil=True)
 def _count(state):
     return state >> _BITS & (1 << _BITS) - 1
-
-
-@njit(cache=True, nogil=True)
-def tables_of(stack, number):
-    """`BlockTables.fields` of one generator."""
-    generators, leaving, entering, leave, enter, blocks, lengths = stack
-    moved, patterns, block, count = lengths[number]
-    return (
-        generators[number],
-        leaving[number, :moved],
-        entering[number, :moved],
-        leave[number],
-        enter[number].reshape(enter.shape[1] // patterns, patterns),
-        block,
-        blocks[number, :count],
-    )

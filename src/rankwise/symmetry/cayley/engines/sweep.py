@@ -70,6 +70,22 @@ def target_of(generator, leaving, entering, suffix, code):
 
 
 @njit(cache=True, nogil=True)
+def tables_of(stack, number):
+    """`BlockTables.fields` of one generator."""
+    generators, leaving, entering, leave, enter, blocks, lengths = stack
+    moved, patterns, block, count = lengths[number]
+    return (
+        generators[number],
+        leaving[number, :moved],
+        entering[number, :moved],
+        leave[number],
+        enter[number].reshape(enter.shape[1] // patterns, patterns),
+        block,
+        blocks[number, :count],
+    )
+
+
+@njit(cache=True, nogil=True)
 def members(words, found):
     """The numbers of the set bits of a chunk, in ascending order.
 
