@@ -116,7 +116,14 @@ class Component:
 
 def classified(matrix: Matrix, nodes: tuple[int, ...]) -> Component:
     """The name of the connected diagram on these nodes of the matrix."""
-    for name in _by_bonds(len(nodes)).get(_bonds(matrix, nodes), ()):
+    found = _named(tuple(tuple(matrix[i][j] for j in nodes) for i in nodes))
+    return Component(tuple(nodes[place] for place in found.nodes), found.type)
+
+
+@lru_cache(maxsize=4096)  # the subdiagrams of a diagram are few up to the names of their nodes
+def _named(matrix: Matrix) -> Component:
+    nodes = tuple(range(len(matrix)))
+    for name in _by_bonds(len(matrix)).get(_bonds(matrix, nodes), ()):
         ordered = _ordering(matrix, nodes, name.matrix, ())
         if ordered is not None:
             return Component(ordered, name)
