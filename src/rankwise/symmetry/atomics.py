@@ -22,26 +22,26 @@ def _place(context, builder, array_type, array, index):
     return cgutils.get_item_pointer(context, builder, array_type, made, [index])
 
 
-@intrinsic
-def _fetch_add(typingcontext, numbers, index, value):
-    """Add to one number of an int64 array, and no other thread comes between; the number before."""
+def _replacing(operation: str):
+    """The code that replaces one number at once, so that no other thread comes between, and gives the one before."""
 
     def generate(context, builder, signature, arguments):
         place = _place(context, builder, signature.args[0], *arguments[:2])
-        return builder.atomic_rmw("add", place, arguments[2], "seq_cst")
+        return builder.atomic_rmw(operation, place, arguments[2], "seq_cst")
 
-    return types.int64(numbers, types.int64, types.int64), generate
+    return generate
+
+
+@intrinsic
+def _fetch_add(typingcontext, numbers, index, value):
+    """Add to one number of an int64 array; the number before."""
+    return types.int64(numbers, types.int64, types.int64), _replacing("add")
 
 
 @intrinsic
 def _exchange(typingcontext, numbers, index, value):
-    """Replace one number of an int64 array after everything that was written before; the number before."""
-
-    def generate(context, builder, signature, arguments):
-        place = _place(context, builder, signature.args[0], *arguments[:2])
-        return builder.atomic_rmw("xchg", place, arguments[2], "seq_cst")
-
-    return types.int64(numbers, types.int64, types.int64), generate
+    """Write one number of an int64 array after everything that was written before; the number before."""
+    return types.int64(numbers, types.int64, types.int64), _replacing("xchg")
 
 
 @intrinsic

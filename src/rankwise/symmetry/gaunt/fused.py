@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rankwise.errors import SymmetryError
-from rankwise.symmetry.gaunt.grid import Grid, factors
+from rankwise.symmetry.gaunt.grid import Grid
 from rankwise.symmetry.gaunt.kernel import LANES, PROGRESS, RoleTables, products
 from rankwise.symmetry.gaunt.pattern import Pattern
 from rankwise.symmetry.gaunt.separable import Roles, SeparableGrid, orders, separable_tables
@@ -26,7 +26,11 @@ _SHARED = 1 << 19  # samples from which on other threads are called: they need a
 
 
 class FusedGrid(SeparableGrid):
-    """Products on the sphere grid, a few rows at a time; see `Route`."""
+    """Products on the sphere grid, a few rows at a time; see `Route`.
+
+    Raises:
+        SymmetryError: if a signal has another dtype than the module, or another shape than the pattern says.
+    """
 
     name: ClassVar[str] = "fused grid"
     only: ClassVar[str | None] = "cpu"
@@ -77,10 +81,7 @@ def role_tables(pattern: Pattern, dtype: np.dtype) -> tuple[RoleTables, ...]:
     tables, grid, found = separable_tables(pattern), Grid.exact(pattern.total), []
     for role, degree in enumerate(pattern.degrees):
         fields = [tables[f"rings_{field}{role}"] for field in ("value", "theta", "phi")[: 3 if pattern.bracket else 1]]
-        weighted = factors(degree, grid)[0].theta * grid.rings()[2]
-        back = np.zeros((degree + 1, degree + 1, grid.thetas))
-        for m in range(degree + 1):
-            back[m, : degree + 1 - m] = weighted[m:, m]
+        back = tables[f"back{role}"][: degree + 1]  # cosines and sines have the same
         rings = np.stack(fields).reshape(len(fields), 2, degree + 1, grid.thetas, degree + 1)
         rings, waves, back_waves, back = (
             _padded(table).astype(dtype) for table in (rings, tables[f"waves{role}"], tables[f"back_waves{role}"], back)

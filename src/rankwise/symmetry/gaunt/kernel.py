@@ -61,8 +61,8 @@ def products(signals, results, tables, plan, progress, waits):
         rows = max(rows, signals[role].shape[1])
     rings, angles = tables[0].back.shape[2], tables[0].back_waves.shape[2]
     groups = -(-rows // lanes)
-    group = fetch_add(progress, TAKEN, 1)
-    if group < groups:
+    group = groups
+    if current(progress, TAKEN) < groups:
         most = 0
         for role in range(3):
             most = max(most, tables[role].waves.shape[2])
@@ -73,6 +73,7 @@ def products(signals, results, tables, plan, progress, waits):
         multiplied = np.empty((len(goals), 2, angles * lanes), dtype=like.dtype)
         by_wave = np.empty((len(goals), 2 * padded(most) * rings * lanes), dtype=like.dtype)
         by_degree = np.empty(padded(most) * lanes, dtype=like.dtype)
+        group = fetch_add(progress, TAKEN, 1)  # with all the memory there is need of: who has a group finishes it
     while group < groups:
         first = group * lanes
         for number in range(len(functions)):

@@ -7,9 +7,8 @@
 
 A phase is cut into parts of which no two write the same chunk. One number says which phase is open, how many parts it
 has and which is the next: whoever adds one to it has that part, and whoever finishes the last part opens the next
-phase. The threads look at that number until there is something to do, since to wake a sleeping one takes as long as a
-layer of 100,000 states. Nobody waits for a thread that has no part: one that the machine gives no time to delays
-nothing.
+phase. The threads look at that number until there is something to do, since to wake a sleeping one can take longer than
+a layer. Nobody waits for a thread that has no part: one that the machine gives no time to delays nothing.
 """
 
 from collections.abc import Sequence
