@@ -35,7 +35,7 @@ def test_ego_networks_are_those_of_networkx(seed, hops, nodes):
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 2))
-def test_insert_undoes_extract(seed, hops):
+def test_the_mean_over_networks_undoes_taking_them_out(seed, hops):
     graph = EgoNetworks(hops)(random_data(seed))
     plan = Plan.of(graph)
     generator = torch.Generator().manual_seed(seed)
@@ -43,13 +43,13 @@ def test_insert_undoes_extract(seed, hops):
         2: torch.randn(graph.pair_nodes.shape[1], 3, generator=generator, dtype=torch.float64),
         1: torch.randn(graph.num_nodes, 3, generator=generator, dtype=torch.float64),
     }
-    dense = [found for _, found in plan.extract(features)]
     for order, values in features.items():
-        back = plan.insert(order, [found[order] for found in dense])
+        parts = plan.contracted(values, order, order)
+        assert parts[-1].shape[0] == sum(number * size**order for size, number in plan.groups)
+        alone = [torch.zeros_like(part) for part in parts]
+        alone[-1] = parts[-1]
+        back = plan.embedded(alone, order) / plan.counts[order]
         torch.testing.assert_close(back, values, rtol=0, atol=1e-13)
-    for (size, number), found in zip(plan.groups, dense, strict=True):
-        assert found[2].shape == (number, size, size, 3)
-        assert found[1].shape == (number, size, 3)
 
 
 def test_layer_is_its_definition_one_ego_network_at_a_time():

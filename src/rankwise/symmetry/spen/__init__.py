@@ -6,7 +6,7 @@
     SPEN                 graph classification from equivariant maps on k-hop ego networks
     EgoNetworks          a torch-geometric transform that computes the ego networks once
 
-The maps need torch alone. What works on graphs needs torch-geometric and is imported when it is first used.
+The maps need torch alone. What works on graphs needs torch-geometric and numba, and is imported when it is first used.
 Reference: Mitton, Murray-Smith, Subgraph permutation equivariant networks, https://arxiv.org/abs/2111.11840.
 """
 
@@ -58,7 +58,7 @@ def __getattr__(name: str) -> Any:
     try:
         module = import_module(f"{__name__}.{_ON_GRAPHS[name]}")
     except ModuleNotFoundError as error:
-        message = f"{name} needs torch-geometric; run `pip install 'rankwise[graph]'`."
+        message = f"{name} needs torch-geometric and numba; run `pip install 'rankwise[graph]'`."
         raise ModuleNotFoundError(message, name=error.name) from None
     globals()[name] = getattr(module, name)
     return globals()[name]

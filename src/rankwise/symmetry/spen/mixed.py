@@ -52,7 +52,11 @@ class MixedLinear(nn.Module):
             most = min(before, max(self.out_orders))
             shared = [contracted(features[before], before, kept) for kept in range(most + 1)]
             for after, found in results.items():
-                linear = self.maps[f"{before}_to_{after}"]
-                assert isinstance(linear, EquivariantLinear)
-                found.append(linear.embed(shared, size))
+                found.append(self.map(before, after).embed(shared, size))
         return {order: torch.cat(found, dim=-1) for order, found in results.items()}
+
+    def map(self, before: int, after: int) -> EquivariantLinear:
+        """The map from one order to another."""
+        linear = self.maps[f"{before}_to_{after}"]
+        assert isinstance(linear, EquivariantLinear)
+        return linear

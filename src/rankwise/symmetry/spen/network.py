@@ -17,7 +17,6 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
-from torch_geometric.nn import GraphNorm
 from torch_geometric.utils import scatter
 
 from rankwise.errors import SymmetryError
@@ -26,6 +25,7 @@ from rankwise.symmetry.spen.design import Design
 from rankwise.symmetry.spen.graphs import EgoData, EgoNetworks, check_sizes
 from rankwise.symmetry.spen.layer import SPENLayer
 from rankwise.symmetry.spen.linear import EquivariantLinear
+from rankwise.symmetry.spen.norm import SortedGraphNorm
 from rankwise.symmetry.spen.plan import Plan
 
 # A graph whose nodes all look alike has features without variance, and what is left of them after the mean is rounding,
@@ -62,7 +62,7 @@ class SPEN(nn.Module):
         for space in design.spaces:
             self.layers.append(SPENLayer((orders, space.orders), channels, space.width, design.bins, generator))
             channels, orders = len(orders) * space.width, space.orders
-            self.norms.append(nn.ModuleDict({str(order): GraphNorm(channels, EPSILON) for order in orders}))
+            self.norms.append(nn.ModuleDict({str(order): SortedGraphNorm(channels, EPSILON) for order in orders}))
         self.layers.append(SPENLayer((orders, (0,)), channels, design.width, design.bins, generator))
         widths = (len(orders) * design.width, *design.readout, classes)
         self.readout = nn.ModuleList(EquivariantLinear(0, 0, a, b, generator) for a, b in pairwise(widths))

@@ -1,22 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the features of a graph to its ego networks and back.
 
-Ego networks of equal size m are one dense tensor [N, m, .., m, d] each; sorted by size, all of them lie in one flat
-list, so that taking them out of the graph is one gather and putting them back is one scatter:
+The ego networks of a batch, sorted by size, lie in one flat list: their entries (v, i, j), their nodes (v, i), and the
+networks v themselves. Taking them out of the graph is a gather, putting them back a scatter:
 
-    extract:  X_v = T restricted to the nodes of v's network
-    insert:   T[i, j] = mean of Y_v[i, j] over the networks that hold i and j, T[i] likewise, T_0[v] = Y_v.
+    X_v = T restricted to the nodes of v's network
+    T[i, j] = mean of Y_v[i, j] over the networks that hold i and j, T[i] likewise, T_0[v] = Y_v.
 
-insert(extract(T)) = T. Sizes are never mixed and nothing is padded. A feature of order 2 lives on stored pairs.
+The second undoes the first. Nothing is padded. A feature of order 2 lives on stored pairs.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
+from rankwise.errors import SymmetryError
+from rankwise.symmetry.spen.bins import bin_of
+from rankwise.symmetry.spen.contraction import contract, embed
 from rankwise.symmetry.spen.egos import ramp
+from rankwise.symmetry.spen.entries import Entries
 from rankwise.symmetry.spen.graphs import EgoData
 from rankwise.symmetry.spen.scattering import summed
 
@@ -29,15 +32,21 @@ class Plan:
         groups: for each size m that occurs, ascending, the number N of ego networks that have it.
         places: for the orders 0, 1, 2 the network, node or stored pair of each entry, sorted by the network's size.
         counts: for the orders 0, 1, 2 the number of networks that hold each network, node or pair, [rows, 1].
+        entries: the entries of order 2, as what they are summed by.
     """
 
     groups: tuple[tuple[int, int], ...]
     places: dict[int, Tensor]
     counts: dict[int, Tensor]
+    entries: Entries
 
     @classmethod
     def of(cls, data: EgoData) -> "Plan":
-        """Sort the ego networks of a graph or batch by size."""
+        """Sort the ego networks of a graph or batch by size.
+
+        Raises:
+            SymmetryError: if they name nodes or stored pairs that do not exist.
+        """
         sizes = data.ego_sizes
         order = sizes.argsort(stable=True)
         places = {
@@ -47,21 +56,42 @@ class Plan:
         }
         rows = {0: len(sizes), 1: len(sizes), 2: data.pair_nodes.shape[1]}
         counts = {k: places[k].bincount(minlength=rows[k])[:, None] for k in places}
+        for k, count in counts.items():
+            if len(count) > rows[k]:
+                raise SymmetryError(
+                    f"The ego networks name the {('', 'node', 'stored pair')[k]} {len(count) - 1} of {rows[k]}; make "
+                    "them by EgoNetworks and leave the lists as they are."
+                )
         found, number = sizes.unique(return_counts=True)
-        return cls(tuple(zip(found.tolist(), number.tolist(), strict=True)), places, counts)
+        groups = tuple(zip(found.tolist(), number.tolist(), strict=True))
+        return cls(groups, places, counts, Entries(sizes[order], places[2], rows[2]))
 
-    def extract(self, features: dict[int, Tensor]) -> Iterator[tuple[int, dict[int, Tensor]]]:
-        """For each size m the dense tensors [N, m, .., m, d] of the ego networks of that size."""
-        flat = {order: values.index_select(0, self.places[order]) for order, values in features.items()}
-        pieces = {order: values.split([n * m**order for m, n in self.groups]) for order, values in flat.items()}
-        for group, (m, n) in enumerate(self.groups):
-            yield m, {order: found[group].view(n, *(m,) * order, -1) for order, found in pieces.items()}
+    def runs(self, bounds: Sequence[float]) -> tuple[list[int], list[list[int]]]:
+        """The bins that occur; and for the orders 0, 1, 2 how many networks, nodes and entries each of them has."""
+        found: dict[int, list[int]] = {}
+        for m, n in self.groups:
+            run = found.setdefault(bin_of(bounds, m), [0, 0, 0])
+            for order in range(3):
+                run[order] += n * m**order
+        return list(found), [list(column) for column in zip(*found.values(), strict=True)]
 
-    def insert(self, order: int, pieces: list[Tensor]) -> Tensor:
-        """The mean over the ego networks, from the dense tensors of all sizes in the order of `groups`."""
-        flat = torch.cat([piece.flatten(0, -2) for piece in pieces])
-        places, counts = self.places[order], self.counts[order]
-        return summed(flat, places, len(counts)) / counts
+    def contracted(self, values: Tensor, order: int, most: int) -> list[Tensor]:
+        """The contractions of all ego networks that keep t = 0, .., `most` blocks, of features of order 1 or 2."""
+        if order == 2:
+            return list(contract(values, self.entries, copies=max(0, most - 1)))
+        nodes, sizes = values.index_select(0, self.places[1]), self.entries.sizes
+        return [summed(nodes, self.entries.networks, len(sizes)) / sizes[:, None], nodes]
+
+    def embedded(self, parts: list[Tensor], order: int) -> Tensor:
+        """The embeddings of the parts with t = 0, 1, .. axes, summed over the ego networks."""
+        if order == 2:
+            scalars, vectors, *entries = parts
+            none = scalars.new_empty(len(self.places[2]), 0)
+            return embed(scalars, vectors, entries[0] if entries else none, self.entries)
+        total = parts[0]
+        if order == 1:
+            total = total.index_select(0, self.entries.networks) + parts[1]
+        return summed(total, self.places[order], len(self.counts[order]))
 
 
 def _lists(lengths: Tensor, order: Tensor) -> Tensor:
