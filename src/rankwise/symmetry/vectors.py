@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sums of vectors, for compiled loops over millions of short rows.
+"""Sums and copies of vectors, for compiled loops over millions of short rows.
 
 A loop over the 16 or 32 numbers of a row costs more to prepare, since arrays could overlap, than to run. Here it is one
 operation, which numba has no word for: LLVM's vectors. That target and sources do not overlap is the caller's promise.
@@ -17,6 +17,10 @@ VECTOR = 64  # bytes; processors with shorter registers take several
 
 class _Adding(Protocol):
     def __call__(self, target: Any, place: Any, sources: Any) -> Any: ...
+
+
+class _Copying(Protocol):
+    def __call__(self, target: Any, place: Any, source: Any, source_place: Any) -> Any: ...
 
 
 class _Vectors:
@@ -73,4 +77,18 @@ def _add_vectors(typingcontext, target, place, sources):
     return types.void(target, types.int64, sources), generate
 
 
+@intrinsic
+def _copy_vector(typingcontext, target, place, source, source_place):
+    """Write a vector of one flat array into another."""
+
+    def generate(context, builder, signature, arguments):
+        result = _Vectors(context, builder, signature.args[0], arguments[0])
+        given = _Vectors(context, builder, signature.args[2], arguments[2])
+        result.store(given.load(given.address(arguments[3])), result.address(arguments[1]))
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, source, types.int64), generate
+
+
+copy_vector = cast(_Copying, _copy_vector)
 add_vectors = cast(_Adding, _add_vectors)

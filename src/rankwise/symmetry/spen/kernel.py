@@ -7,7 +7,7 @@ start than to run. Rows are whole vectors: d times the size of a number is a mul
 
 from numba import njit
 
-from rankwise.symmetry.vectors import VECTOR, add_vectors
+from rankwise.symmetry.vectors import VECTOR, add_vectors, copy_vector
 
 
 @njit(cache=True, nogil=True)
@@ -27,7 +27,6 @@ def contract(table, lists, means, parts):
     flat, totals, on_nodes, copied = table.reshape(-1), scalars.reshape(-1), vectors.reshape(-1), entries.reshape(-1)
     totals[:] = 0
     on_nodes[:] = 0
-    copied[:] = 0
     node, start = 0, 0  # the network's first node, its first entry
     for network in range(len(sizes)):
         m, total = sizes[network], 2 * network * d
@@ -42,13 +41,13 @@ def contract(table, lists, means, parts):
                     add_vectors(on_nodes, row + c, ((flat, values + c, scale),))
                     add_vectors(on_nodes, column + c, ((flat, values + c, scale),))
                     if copies > 0:
-                        add_vectors(copied, copy + c, ((flat, values + c, one),))
+                        copy_vector(copied, copy + c, flat, values + c)
                     if copies > 1:
-                        add_vectors(copied, turned + c, ((flat, values + c, one),))
+                        copy_vector(copied, turned + c, flat, values + c)
             values = places[start + i * m + i] * d
             diagonal = row + 2 * d
             for c in range(0, d, step):
-                add_vectors(on_nodes, diagonal + c, ((flat, values + c, one),))
+                copy_vector(on_nodes, diagonal + c, flat, values + c)
                 add_vectors(totals, total + c, ((on_nodes, row + c, scale),))
                 add_vectors(totals, trace + c, ((flat, values + c, scale),))
         node, start = node + m, start + m * m
