@@ -72,7 +72,7 @@ def run_fold(model: str, train: list[Data], test: list[Data], classes: int, trai
     else:
         network, rate, every = GraphGIN(features, classes), 1e-2, 50
     network.to(training.device)
-    optimizer = torch.optim.Adam(network.parameters(), lr=rate)
+    optimizer = torch.optim.Adam(network.parameters(), lr=rate, fused=True)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, every, 0.5)
     loader = DataLoader(train, batch_size=training.batch, shuffle=True, generator=torch.Generator().manual_seed(0))
     accuracies, losses, seconds = [], [], 0.0
