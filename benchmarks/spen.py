@@ -10,7 +10,7 @@ models.
 
 The usual protocol of these sets has no validation part: what is reported is the epoch with the best mean test accuracy
 over the ten folds. That chooses on the test folds and is too good, so the last epoch stands beside it. +- is the
-standard deviation over folds.
+standard deviation over folds, s/epoch their median time of training.
 """
 
 import argparse
@@ -80,7 +80,7 @@ def accuracies(found: list[dict]) -> str:
         counts = " / ".join(str(len(of[model])) for model in MODELS)
         cells = [cell for model in MODELS for cell in _scores([row["accuracies"] for row in of[model]])]
         times = [
-            np.mean([row["seconds"] / len(row["losses"]) for row in of[model] or [{"seconds": 0, "losses": [0]}]])
+            np.median([row["seconds"] / len(row["losses"]) for row in of[model] or [{"seconds": 0, "losses": [0]}]])
             for model in MODELS
         ]
         lines.append([name, counts, *cells, *(f"{seconds:.2f}" if seconds else "-" for seconds in times)])
