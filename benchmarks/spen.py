@@ -1,12 +1,12 @@
 """SPEN beside GIN on the TU sets by 10-fold cross-validation, and its memory beside a global second-order network.
 
-    python benchmarks/spen.py --data FOLDER --rows runs/spen.jsonl [--sets MUTAG PTC] [--folds 0 1] [--epochs 100]
-    python benchmarks/spen.py --data FOLDER --rows runs/spen.jsonl --memory --write docs/symmetry/spen.md
+    python benchmarks/spen.py --data FOLDER --rows benchmarks/spen.jsonl [--sets MUTAG PTC] [--folds 0 1] [--epochs 100]
+    python benchmarks/spen.py --data FOLDER --rows benchmarks/spen.jsonl --memory --write docs/symmetry/spen.md
 
 FOLDER holds MUTAG.txt, PTC.txt, ... in the one-file text form (rankwise.symmetry.spen.read_graphs). Each fold of each
 model is one line of the rows file and is not run again while its settings are the same, so a run can be stopped at any
 time and goes on; processes with different --folds may share the file. Folds are stratified and the same for both
-models.
+models. benchmarks/spen.jsonl holds the folds behind the page; another file starts anew.
 
 The usual protocol of these sets has no validation part: what is reported is the epoch with the best mean test accuracy
 over the ten folds. That chooses on the test folds and is too good, so the last epoch stands beside it. +- is the

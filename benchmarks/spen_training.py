@@ -83,7 +83,9 @@ def run_fold(model: str, train: list[Data], test: list[Data], classes: int, trai
         seconds += time.perf_counter() - start
         accuracies.append(_accuracy(network, test, training.device))
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    return {"accuracies": accuracies, "losses": losses, "seconds": seconds, "parameters": parameters}
+    curves = {"accuracies": accuracies, "losses": losses}
+    rounded = {name: [round(value, 4) for value in values] for name, values in curves.items()}
+    return {**rounded, "seconds": round(seconds, 1), "parameters": parameters}
 
 
 def _epoch(network: nn.Module, loader: DataLoader, optimizer: torch.optim.Optimizer, device: str) -> float:
