@@ -98,6 +98,7 @@ def _bitsandbytes_4bit(pair: nn.Module) -> None:
         quantized = Linear4bit(layer.in_features, layer.out_features, compute_dtype=torch.float32, quant_type="nf4")
         quantized.weight = Params4bit(layer.weight.detach(), quant_type="nf4")  # type: ignore[call-arg]
         quantized.bias = layer.bias
+        quantized.support_avx512bf16_for_cpu = False  # bitsandbytes' bfloat16 kernel takes multiples of 32 rows only
         setattr(pair, name, quantized.to("cpu"))
 
 
