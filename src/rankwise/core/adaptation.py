@@ -17,6 +17,7 @@ from rankwise.core.layer import SLOTS, slots, uninstall
 from rankwise.core.merge import MergeReport
 from rankwise.core.method import Method
 from rankwise.core.place import assemble, place
+from rankwise.core.quantized import allow_rearranging
 from rankwise.core.select import clean
 from rankwise.core.slot import Installed, Runtime, Slot
 from rankwise.core.summary import Summary, summarize
@@ -250,6 +251,8 @@ class Adaptation:
         if not self._runtime.installed:
             for name, parameter in self.model.named_parameters():
                 parameter.requires_grad_(self._runtime.trainable[clean(name)])
+            names = set(self._runtime.rearranging)
+            allow_rearranging(module for name, module in self.model.named_modules() if clean(name) in names)
 
     def convert(self, method: Method) -> "Conversion":
         """Replace the adapter by the best one of another, factored method, e.g. `LoRA(rank=8)`.

@@ -16,6 +16,7 @@ from rankwise.core.adapter import Adapter
 from rankwise.core.calibration import Calibrated, Calibration, of_first_process
 from rankwise.core.layer import SLOTS, install, require_unpatched, slots
 from rankwise.core.method import Method
+from rankwise.core.quantized import forbid_rearranging
 from rankwise.core.select import clean, suffix_of
 from rankwise.core.sharded import is_sharded
 from rankwise.core.slot import Installed, Runtime
@@ -88,6 +89,7 @@ def place(model: nn.Module, name: str, parts: Parts) -> Runtime:
     runtime = runtime_of(model) or Runtime()
     if not runtime.installed:
         runtime.trainable = {clean(key): p.requires_grad for key, p in model.named_parameters()}
+        runtime.rearranging = [clean(key) for key in forbid_rearranging(model)]
         model.requires_grad_(False)
     runtime.installed[name] = parts.installed
     for adapter in parts.adapters.values():

@@ -67,12 +67,14 @@ class Runtime:
         context: the context that is entered now.
         routed: whether the last training forward ran in a context (its recomputation needs the same one).
         trainable: requires_grad of each base parameter before the first adapter froze it, by name.
+        rearranging: names of the 4-bit layers that rearranged their weights for inference until the first adapter came.
     """
 
     installed: dict[str, Installed] = field(default_factory=dict)
     context: Context | None = None
     routed: bool = False
     trainable: dict[str, bool] = field(default_factory=dict)
+    rearranging: list[str] = field(default_factory=list)
 
     def current_context(self) -> Context | None:
         """The context that is entered now.

@@ -22,6 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from rankwise.core.eval_mode import eval_mode
+from rankwise.core.quantized import allow_rearranging, forbid_rearranging
 from rankwise.errors import TargetError, nearest
 from rankwise.recipes.errors import ModelError
 
@@ -131,8 +132,9 @@ def _stacked(calls: list[tuple[Tensor, Tensor]]) -> Factors:
 
 @contextmanager
 def _only_watching(model: nn.Module) -> Iterator[None]:
-    """Eval mode and frozen parameters, so that no dense gradient is computed; both come back."""
+    """Eval mode, frozen parameters, so that no dense gradient is computed, and 4-bit layers that pass gradients on."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    rearranging = set(forbid_rearranging(model))
     for parameter in trainable:
         parameter.requires_grad_(False)
     try:
@@ -141,3 +143,4 @@ def _only_watching(model: nn.Module) -> Iterator[None]:
     finally:
         for parameter in trainable:
             parameter.requires_grad_(True)
+        allow_rearranging(module for name, module in model.named_modules() if name in rearranging)
