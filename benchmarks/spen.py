@@ -10,7 +10,8 @@ models. benchmarks/spen.jsonl holds the folds behind the page; another file star
 
 The usual protocol of these sets has no validation part: what is reported is the epoch with the best mean test accuracy
 over the ten folds. That chooses on the test folds and is too good, so the last epoch stands beside it. +- is the
-standard deviation over folds, s/epoch their median time of training.
+standard deviation over folds, s/epoch their median time of training. "SPEN - GIN" is the mean difference over the
+folds that both have, at each one's best epoch, and its standard error.
 """
 
 import argparse
@@ -71,7 +72,7 @@ def rows(path: Path, training: Training) -> list[dict]:
 def accuracies(found: list[dict]) -> str:
     """The table of both models on the sets of which any fold was run."""
     heads = ["set", "folds", *(f"{model}, {what}" for model in MODELS for what in ("best epoch", "last epoch"))]
-    heads += [f"{model}, s/epoch" for model in MODELS]
+    heads += ["SPEN - GIN", *(f"{model}, s/epoch" for model in MODELS)]
     lines = []
     for name in SETS:
         of = {model: [row for row in found if (row["set"], row["model"]) == (name, model)] for model in MODELS}
@@ -83,7 +84,9 @@ def accuracies(found: list[dict]) -> str:
             np.median([row["seconds"] / len(row["losses"]) for row in of[model] or [{"seconds": 0, "losses": [0]}]])
             for model in MODELS
         ]
-        lines.append([name, counts, *cells, *(f"{seconds:.2f}" if seconds else "-" for seconds in times)])
+        lines.append(
+            [name, counts, *cells, _difference(of), *(f"{seconds:.2f}" if seconds else "-" for seconds in times)]
+        )
     return table(heads, lines)
 
 
@@ -155,10 +158,24 @@ def _key(row: dict) -> tuple[str, str, int]:
 def _scores(runs: list[list[float]]) -> tuple[str, str]:
     if not runs:
         return "-", "-"
-    values = 100 * np.array(runs)
-    best = values[:, values.mean(axis=0).argmax()]
-    last = values[:, -1]
+    best, last = _best_epoch(runs), 100 * np.array(runs)[:, -1]
     return f"{best.mean():.1f} +- {best.std():.1f}", f"{last.mean():.1f} +- {last.std():.1f}"
+
+
+def _difference(of: dict[str, list[dict]]) -> str:
+    runs = {model: {row["fold"]: row["accuracies"] for row in found} for model, found in of.items()}
+    folds = sorted(set.intersection(*map(set, runs.values())))
+    if len(folds) < 2:
+        return "-"
+    first, second = (_best_epoch([found[fold] for fold in folds]) for found in runs.values())
+    change = first - second
+    return f"{change.mean():+.1f} ({change.std(ddof=1) / np.sqrt(len(folds)):.1f})"
+
+
+def _best_epoch(runs: list[list[float]]) -> np.ndarray:
+    """The accuracy of each run in percent, at the epoch that is best for all of them together."""
+    values = 100 * np.array(runs)
+    return values[:, values.mean(axis=0).argmax()]
 
 
 def _regular(nodes: int, generator: torch.Generator) -> Data:
