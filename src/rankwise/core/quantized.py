@@ -39,11 +39,11 @@ def dequantized(module: nn.Module, weight: Tensor) -> Tensor:
     return weight
 
 
-def forbid_rearranging(model: nn.Module) -> list[str]:
+def forbid_rearranging(model: nn.Module) -> dict[str, nn.Module]:
     """Forbid a model's 4-bit layers to rearrange their weights, and undo it where it is done.
 
     Returns:
-        The names of the layers that were allowed to, for `allow_rearranging`.
+        The layers that were allowed to, by name, for `allow_rearranging`.
     """
     layers = {name: module for name, module in model.named_modules() if getattr(module, _REARRANGES, False)}
     for layer in layers.values():
@@ -52,7 +52,7 @@ def forbid_rearranging(model: nn.Module) -> list[str]:
             weight.data, weight.quant_state = _arranged(weight)
             layer.quant_state = weight.quant_state
         setattr(layer, _REARRANGES, False)
-    return list(layers)
+    return layers
 
 
 def allow_rearranging(layers: Iterable[nn.Module]) -> None:

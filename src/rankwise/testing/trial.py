@@ -23,7 +23,8 @@ from rankwise.testing.kinds import EXAMPLES, Kind
 from rankwise.testing.tolerance import TOLERANCE
 
 Values = Mapping[str, Tensor | float]
-# Units in the last place: a layer's steps round one after another, and every processor adds up in another order.
+# In units of TOLERANCE. A layer's steps in half precision round one after another; in float32, which has no wider
+# reference here, both sides round, a unit each.
 _CHAIN = {torch.float16: 8, torch.bfloat16: 2, torch.float32: 2}
 
 

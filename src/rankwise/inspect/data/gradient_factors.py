@@ -134,7 +134,7 @@ def _stacked(calls: list[tuple[Tensor, Tensor]]) -> Factors:
 def _only_watching(model: nn.Module) -> Iterator[None]:
     """Eval mode, frozen parameters, so that no dense gradient is computed, and 4-bit layers that pass gradients on."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    rearranging = set(forbid_rearranging(model))
+    rearranging = forbid_rearranging(model)
     for parameter in trainable:
         parameter.requires_grad_(False)
     try:
@@ -143,4 +143,4 @@ def _only_watching(model: nn.Module) -> Iterator[None]:
     finally:
         for parameter in trainable:
             parameter.requires_grad_(True)
-        allow_rearranging(module for name, module in model.named_modules() if name in rearranging)
+        allow_rearranging(rearranging.values())
